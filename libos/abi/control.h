@@ -1,0 +1,136 @@
+/*
+ * control.h - the control region: what supervisor and instance share, and how the instance boots.
+ *
+ * One memfd (sealed against resizing), mapped by the supervisor anywhere and by the instance at
+ * LIBOS_CONTROL_BASE. The supervisor treats everything that the instance can write as hostile: it reads
+ * each field once and checks it. Futex words here are shared between processes (no FUTEX_PRIVATE_FLAG).
+ *
+ *   page 0          struct control (boot record written by the loader before entry; then run state)
+ *   CTL_ARGS_OFF    strings: argv, then envp, each NUL-terminated; counts in struct control_boot
+ *   CTL_RING_OFF(i) the byte rings: stdin, stdout, stderr, log
+ */
+#ifndef JUNCTION_ABI_CONTROL_H
+#define JUNCTION_ABI_CONTROL_H
+
+#include <stdint.h>
+
+#include "libos/abi/layout.h"
+
+#define CTL_MAGIC 0x3143544e434e554aull
+#define CTL_VERSION 1
+#define CTL_MAX_KTHREADS 64
+#define CTL_ARGS_OFF 16384ul
+#define CTL_ARGS_MAX (256ul << 10)
+#define CTL_RING_SIZE (64ul << 10) /* power of two */
+#define CTL_RING_OFF(i) (CTL_ARGS_OFF + CTL_ARGS_MAX + (i) * CTL_RING_SIZE)
+#define CTL_NR_RINGS 4
+#define CTL_SIZE CTL_RING_OFF(CTL_NR_RINGS)
+
+/* The one signal between supervisor, libOS and its own kthreads: look at your control words. */
+#define CTL_KICK_SIGNAL 23 /* SIGURG */
+
+/* File descriptors of an instance; no other is open. */
+#define CTL_FD_IMAGE 3 /* unpacked image, read-only */
+#define CTL_FD_ARENA 4
+#define CTL_FD_SHM 5
+
+enum ctl_ring_id { CTL_RING_STDIN, CTL_RING_STDOUT, CTL_RING_STDERR, CTL_RING_LOG };
+
+/*
+ * One producer, one consumer. head is advanced by the producer, tail by the consumer; both run freely
+ * modulo 2^32; bytes head - tail are in the ring. The side that must wait for the other sets its
+ * *_waiting word, looks again, then futex-waits on the other side's index word.
+ */
+struct ctl_ring {
+	uint32_t head;
+	uint32_t producer_closed; /* no more bytes will come (end of file) */
+	uint32_t consumer_waiting;
+	uint32_t pad0[13];
+	uint32_t tail;
+	uint32_t consumer_closed; /* bytes go nowhere: EPIPE */
+	uint32_t producer_waiting;
+	uint32_t pad1[13];
+};
+_Static_assert(sizeof(struct ctl_ring) == 128, "one cache line a side");
+
+/* What a standard stream is on the host, so that fstat and isatty answer the same. */
+enum ctl_stream_kind { CTL_STREAM_CLOSED, CTL_STREAM_PIPE, CTL_STREAM_TTY, CTL_STREAM_NULL, CTL_STREAM_FILE };
+
+struct ctl_winsize {
+	uint16_t rows, cols, xpixel, ypixel;
+};
+
+#define CTL_BOOT_STRACE 1u /* write a line per system call to the log ring */
+#define CTL_BOOT_STATS 2u
+
+/* Written by the loader, read by the libOS once at boot. */
+struct control_boot {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t flags;
+	uint32_t nr_kthreads; /* host threads made for this instance, 1..CTL_MAX_KTHREADS */
+	uint32_t argc, envc; /* strings at CTL_ARGS_OFF; argv[0] included */
+	uint32_t args_len;
+	uint64_t image_size; /* of CTL_FD_IMAGE */
+	uint64_t rootfs_off, rootfs_size; /* in CTL_FD_IMAGE; mapped at LIBOS_ROOTFS_BASE */
+	uint64_t record_off, record_size; /* in CTL_FD_IMAGE; a copy stands at CTL_RECORD_OFF */
+	uint64_t arena_size, shm_size; /* bytes; the memfds are sparse */
+	uint64_t memory_limit; /* bytes, what sysinfo reports */
+	uint64_t host_vdso; /* address of the host's vDSO, kept mapped: ELF header */
+	uint64_t host_vdso_start, host_vdso_end; /* range to keep: vvar pages and vDSO */
+	uint64_t text_start, text_end; /* the libOS text that the filter allows */
+	uint32_t host_tid[CTL_MAX_KTHREADS]; /* as the instance's pid namespace numbers them */
+	int32_t timer_id[CTL_MAX_KTHREADS]; /* POSIX timer that kicks kthread i, CLOCK_MONOTONIC */
+	uint32_t tsc_khz; /* 0: unknown */
+	uint32_t umask;
+	uint32_t stream_kind[3]; /* enum ctl_stream_kind */
+	uint32_t pad;
+	struct ctl_winsize winsize;
+	uint8_t seed[64]; /* from getrandom(2); the libOS wipes it */
+	char workdir[256]; /* empty: that of the boot record */
+	char hostname[65];
+};
+
+enum ctl_state { CTL_BOOTING, CTL_RUNNING, CTL_EXITED, CTL_PANIC };
+
+/* Counters for --stats; the instance adds, the supervisor prints. */
+struct control_stats {
+	uint64_t syscalls_fast; /* through rewritten sites */
+	uint64_t syscalls_trapped; /* through SIGSYS */
+	uint64_t syscalls_unknown; /* answered ENOSYS */
+	uint64_t host_calls;
+	uint64_t preemptions;
+	uint64_t context_switches;
+	uint64_t page_faults;
+	uint64_t arena_peak, shm_peak; /* bytes */
+	uint64_t first_instruction_ns; /* CLOCK_MONOTONIC when the application was entered */
+	uint64_t spare[16];
+};
+
+struct control {
+	struct control_boot boot;
+	_Alignas(64) uint32_t doorbell; /* instance -> supervisor: incremented, then FUTEX_WAKE */
+	uint32_t supervisor_waiting; /* supervisor sleeps on doorbell */
+	uint32_t state; /* enum ctl_state */
+	uint32_t exit_status; /* as in wait(2): status << 8, or the signal */
+	/* stdin is read only on demand, so that no byte is taken that the program did not ask for. */
+	uint32_t stdin_want; /* bytes wanted; the supervisor clears it when it has answered */
+	uint32_t stdin_poll; /* 1: tell me when stdin is readable; the supervisor answers in stdin_ready */
+	uint32_t pad2[10];
+	_Alignas(64) uint64_t host_signals; /* supervisor -> instance: bit n-1 = signal n; then kick */
+	uint32_t stdin_ready; /* 1: readable or at end of file */
+	uint32_t winsize_seq; /* incremented when boot.winsize changed */
+	_Alignas(64) struct control_stats stats;
+	_Alignas(64) struct ctl_ring rings[CTL_NR_RINGS];
+	/* One park word per kthread: generation << 2 | enum ctl_park. Woken by sibling or supervisor. */
+	_Alignas(64) struct {
+		uint32_t word;
+		uint32_t pad[15];
+	} park[CTL_MAX_KTHREADS];
+};
+#define CTL_RECORD_OFF 12288ul /* copy of the boot record, at most 4096 bytes; longer: read the image */
+_Static_assert(sizeof(struct control) <= CTL_RECORD_OFF, "control grew into the record");
+
+enum ctl_park { CTL_PARK_RUNNING, CTL_PARK_PARKED, CTL_PARK_GRANTED };
+
+#endif
