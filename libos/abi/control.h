@@ -34,6 +34,29 @@
 #define CTL_FD_ARENA 4
 #define CTL_FD_SHM 5
 
+/*
+ * The first words of the libOS image, at LIBOS_TEXT_BASE: what the loader must know about the libOS.
+ * The libOS can install no signal handler behind the filter, so the loader does, for SIGSEGV, SIGBUS,
+ * SIGILL, SIGFPE, SIGTRAP, SIGSYS and CTL_KICK_SIGNAL: SA_SIGINFO | SA_ONSTACK | SA_NODEFER |
+ * SA_RESTORER, empty mask, on the alternate stack of the kthread. Every other signal is blocked.
+ *
+ * All addresses are virtual ones, inside the mapped segments. Kthread i > 0 starts at kthread_entry,
+ * the main thread (kthread 0) at e_entry, each with %rdi = i, %rsp = the top of its own alternate stack,
+ * direction flag clear, %fs = %gs = 0. No kthread executes anything of the loader after that, so the
+ * main thread may unmap what stands outside the window while the others are still starting.
+ */
+struct libos_header {
+	uint64_t magic;
+	uint64_t host_signal_entry; /* handler: (signo, siginfo_t *, ucontext_t *) */
+	uint64_t host_signal_restorer; /* calls rt_sigreturn, in the libOS text */
+	uint64_t kthread_entry;
+	uint64_t altstack_base; /* in the arena: the alternate stack of kthread 0 */
+	uint64_t altstack_size; /* bytes; that of kthread i stands i * altstack_size above */
+	uint64_t text_start, text_end; /* host calls are allowed from here only; end is exclusive */
+};
+#define LIBOS_HEADER_MAGIC 0x315244484f4e554aull /* "JUNOHDR1" */
+_Static_assert(sizeof(struct libos_header) == 64, "libos_header is shared by loader and libOS");
+
 enum ctl_ring_id { CTL_RING_STDIN, CTL_RING_STDOUT, CTL_RING_STDERR, CTL_RING_LOG };
 
 /*
