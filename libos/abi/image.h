@@ -97,7 +97,8 @@ struct jfs_super {
 	uint64_t inode_off, dirent_off, names_off, site_off, data_off;
 	uint64_t names_len;
 	uint32_t inode_count, dirent_count, site_count, root_ino;
-	uint64_t reserved[4];
+	uint64_t mtime; /* seconds since the epoch: the one time stamp of every file in the image */
+	uint64_t reserved[3];
 };
 _Static_assert(sizeof(struct jfs_super) == 112, "jfs_super is part of the file format");
 
