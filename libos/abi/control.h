@@ -70,7 +70,7 @@ struct ctl_ring {
 	uint32_t consumer_waiting;
 	uint32_t pad0[13];
 	uint32_t tail;
-	uint32_t consumer_closed; /* bytes go nowhere: EPIPE */
+	uint32_t consumer_closed; /* not 0: bytes go nowhere; the errno of the host's write (EPIPE, ENOSPC) */
 	uint32_t producer_waiting;
 	uint32_t pad1[13];
 };
@@ -85,6 +85,8 @@ struct ctl_winsize {
 
 #define CTL_BOOT_STRACE 1u /* write a line per system call to the log ring */
 #define CTL_BOOT_STATS 2u
+/* 1 and 2 are one open file on the host: write both into the stdout ring, which keeps their order. */
+#define CTL_BOOT_STDERR_IS_STDOUT 4u
 
 /* Written by the loader, read by the libOS once at boot. */
 struct control_boot {
@@ -136,11 +138,19 @@ struct control {
 	uint32_t supervisor_waiting; /* supervisor sleeps on doorbell */
 	uint32_t state; /* enum ctl_state */
 	uint32_t exit_status; /* as in wait(2): status << 8, or the signal */
-	/* stdin is read only on demand, so that no byte is taken that the program did not ask for. */
+	/*
+	 * stdin is read only on demand, so that no byte is taken that the program did not ask for. Answers
+	 * are a FUTEX_WAKE on the stdin ring's head (also at end of file: producer_closed) or, for poll,
+	 * on stdin_ready. Each answer is also a kick, as for a signal, with no bit set in host_signals.
+	 */
 	uint32_t stdin_want; /* bytes wanted; the supervisor clears it when it has answered */
-	uint32_t stdin_poll; /* 1: tell me when stdin is readable; the supervisor answers in stdin_ready */
+	uint32_t stdin_poll; /* 1: tell me when stdin is readable; cleared when answered in stdin_ready */
 	uint32_t pad2[10];
-	_Alignas(64) uint64_t host_signals; /* supervisor -> instance: bit n-1 = signal n; then kick */
+	/*
+	 * supervisor -> instance: bit n-1 = signal n, taken by an atomic exchange with 0; then a kick, but
+	 * only once state is CTL_RUNNING: look here once more after setting it.
+	 */
+	_Alignas(64) uint64_t host_signals;
 	uint32_t stdin_ready; /* 1: readable or at end of file */
 	uint32_t winsize_seq; /* incremented when boot.winsize changed */
 	_Alignas(64) struct control_stats stats;

@@ -28,6 +28,8 @@
 /* Page store for tmpfs files, shared anonymous memory and memfds. */
 #define LIBOS_SHM_BASE 0x483000000000ul
 #define LIBOS_SHM_MAX 0x001000000000ul
+/* One page of the loader, executable: the code by which kthreads enter. The libOS may unmap it. */
+#define LOADER_STUB_BASE 0x48ffffff0000ul
 
 /* Highest user address on x86-64 with four-level page tables (exclusive). */
 #define USER_ADDR_MAX 0x7ffffffff000ul
