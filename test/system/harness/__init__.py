@@ -1,0 +1,1 @@
+"""harness - what every system test uses: cases, contexts, images, the runner."""

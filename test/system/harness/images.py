@@ -1,0 +1,106 @@
+"""images.py - builds images of programs once a test run, and runs a program natively or inside."""
+import os
+import shutil
+import tempfile
+import threading
+
+from .case import ROOT, Failure
+
+ENV = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": "/usr/bin:/bin", "HOME": "/", "TERM": "dumb"}
+WORK = "/mnt"  # the working directory of both runs, so that paths are equal
+
+_locks = {}
+_locks_lock = threading.Lock()
+
+
+def lock_of(path):
+    with _locks_lock:
+        return _locks.setdefault(path, threading.Lock())
+
+
+def newest(paths):
+    return max((os.path.getmtime(p) for p in paths if os.path.exists(p)), default=0)
+
+
+def image(ctx, name, program, rootfs=None, recipe=None, timeout=120):
+    """The image of a program (or recipe), built unless a newer one stands in BUILD/test-images."""
+    folder = os.path.join(ctx.build, "test-images")
+    os.makedirs(folder, exist_ok=True)
+    out = os.path.join(folder, name + ".jimg")
+    with lock_of(out):
+        inputs = [ctx.junction, recipe or program] + ([rootfs] if rootfs else [])
+        if os.path.exists(out) and os.path.getmtime(out) > newest(inputs):
+            return out
+        argv = [ctx.junction, "build"]
+        argv += ["-f", recipe] if recipe else [program]
+        argv += ["-o", out + ".new"]
+        if rootfs:
+            argv += ["--rootfs", rootfs]
+        ctx.must(argv, timeout=timeout)
+        os.replace(out + ".new", out)
+    return out
+
+
+def run_native(ctx, argv, tree=None, stdin=b"", timeout=60, env=None):
+    """Runs on Linux: a clean environment, in a copy of `tree` that stands at WORK, in a mount namespace."""
+    work = tempfile.mkdtemp(prefix="jt-", dir="/dev/shm")
+    try:
+        if tree:
+            shutil.copytree(tree, work, dirs_exist_ok=True, symlinks=True)
+        flags = ["-m"] if os.getuid() == 0 else ["-rm"]
+        script = f'mount --bind {work} {WORK} && cd {WORK} && exec "$@"'
+        return ctx.run(
+            ["unshare", *flags, "--propagation", "private", "sh", "-c", script, "sh", *argv],
+            timeout=timeout, stdin=stdin, env=dict(ENV, **(env or {})),
+        )
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def run_inside(ctx, img, args, stdin=b"", timeout=60, env=None, options=(), workdir=WORK):
+    """`junction run` with the same environment as run_native."""
+    argv = [ctx.junction, "run", img]
+    for k, v in dict(ENV, **(env or {})).items():
+        argv += ["--env", f"{k}={v}"]
+    if workdir:
+        argv += ["--workdir", workdir]
+    argv += [*options, "--", *args]
+    host = {k: os.environ[k] for k in ("PATH", "JUNCTION_STORE", "HOME") if k in os.environ}
+    return ctx.run(argv, timeout=timeout, stdin=stdin, env=host)
+
+
+def lines_differ(what, native, inside):
+    """The first lines at which two outputs differ, or None."""
+    if native == inside:
+        return None
+    a = native.decode("utf-8", "backslashreplace").splitlines()
+    b = inside.decode("utf-8", "backslashreplace").splitlines()
+    text = []
+    import difflib
+
+    for line in difflib.unified_diff(a, b, f"{what} native", f"{what} inside", lineterm="", n=1):
+        text.append(line[:300])
+        if len(text) == 40:
+            text.append("[more]")
+            break
+    return "\n".join(text) or f"{what}: only the line ends differ"
+
+
+def compare(native, inside):
+    """Raises Failure unless two Results are equal in status, standard output and error output."""
+    problems = []
+    if native.timed_out:
+        problems.append("the native run timed out")
+    if inside.timed_out:
+        problems.append("the run inside timed out")
+    if native.code != inside.code:
+        problems.append(f"exit status {native.code} native, {inside.code} inside")
+    for what, a, b in (("stdout", native.out, inside.out), ("stderr", native.err, inside.err)):
+        d = lines_differ(what, a, b)
+        if d:
+            problems.append(d)
+    if problems:
+        raise Failure("\n".join(problems))
+
+
+__all__ = ["ENV", "ROOT", "WORK", "compare", "image", "run_inside", "run_native"]
