@@ -1,0 +1,90 @@
+/*
+ * proc.h - a process of the instance: what its threads share.
+ *
+ * An instance starts with one. Nothing here assumes that there is only one (DESIGN D7b).
+ * Lock order: proc->lock -> proc->sig_lock -> uthread.slock.
+ */
+#ifndef LIBOS_PROC_PROC_H
+#define LIBOS_PROC_PROC_H
+
+#include "libos/lib/list.h"
+#include "libos/lib/spinlock.h"
+#include "libos/sched/wait.h"
+#include "libos/signal/sigtypes.h"
+
+struct mm;
+struct fdtable;
+struct fs_path;
+
+#define NR_RLIMITS 16
+struct rlimit_k {
+	u64 cur, max;
+};
+
+struct cred {
+	u32 uid, euid, suid, fsuid;
+	u32 gid, egid, sgid, fsgid;
+	u32 ngroups;
+	u32 groups[32];
+	u64 cap_effective; /* what root of the instance may do inside it */
+};
+
+struct proc {
+	spinlock_t lock; /* threads, nr_threads, exiting */
+	int pid, ppid, pgid, sid;
+	struct list_head threads;
+	u32 nr_threads;
+	u32 exiting; /* exit_group or a fatal signal: threads must end */
+	int exit_status; /* as wait(2) */
+	struct waitq exit_wait; /* threads of a dying process wait here for the others */
+
+	struct mm *mm;
+	struct fdtable *fdt;
+
+	/* fs/: under fs_lock */
+	spinlock_t fs_lock;
+	struct dentry *cwd, *root;
+	u32 umask;
+
+	struct cred cred;
+	struct rlimit_k rlim[NR_RLIMITS];
+	char *exe_path; /* absolute path of the program */
+	u64 arg_start, arg_end, env_start, env_end; /* user addresses, for /proc/self/cmdline */
+	u64 auxv[64]; /* pairs, for /proc/self/auxv */
+	u32 auxv_len; /* u64 words */
+	u64 start_ns; /* CLOCK_BOOTTIME ns */
+	bool dumpable, no_new_privs;
+	int pdeathsig;
+	u64 membarrier_registered;
+
+	/* signal/ */
+	spinlock_t sig_lock; /* actions, pending sets of the process and its threads */
+	struct ksigaction actions[NSIG];
+	struct sigpending pending;
+	u32 nr_sigqueued;
+	struct waitq signalfd_wait; /* signalfd readers */
+
+	/* time/: setitimer and timer_create */
+	struct itimers *itimers;
+
+	u64 dead_cpu_ns; /* of threads that ended */
+	u64 nr_minor_faults;
+};
+
+extern struct proc *init_proc;
+
+/* proc/init.c: makes process 1... from the boot record and enters its program (exec.h). */
+struct proc *proc_create(void);
+static inline struct proc *current_proc(void)
+{
+	return current()->proc;
+}
+/* Thread by tid in the instance, with a reference (uthread_put), or NULL. */
+struct uthread *uthread_find(int tid);
+struct proc *proc_find(int pid);
+/* Ends the process with a wait(2) status: kills all its threads. From any of its threads; never returns. */
+noreturn void proc_exit_group(int wait_status);
+/* From the exit path of a thread that saw UT_WORK_EXIT. */
+noreturn void thread_exit(int code);
+
+#endif
