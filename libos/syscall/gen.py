@@ -26,7 +26,7 @@ def main():
     with open(sys.argv[2], 'w') as out:
         out.write('/* generated from table.txt by gen.py: do not edit */\n')
         for nr, (name, _) in sorted(calls.items()):
-            out.write(f'extern long sys_{name}(void) __attribute__((weak));\n')
+            out.write(f'extern long sys_{name}(u64, u64, u64, u64, u64, u64) __attribute__((weak));\n')
         out.write('\n#define SYSCALL_TABLE_INIT \\\n')
         for nr, (name, _) in sorted(calls.items()):
             out.write(f'\t[{nr}] = sys_{name}, \\\n')
