@@ -21,6 +21,9 @@ void kfree_str(char *s);
 void *pages_alloc(unsigned order);
 void pages_free(void *p, unsigned order);
 
+/* For large tables made once: page-aligned zeros from memory that was never touched. Never freed. */
+void *alloc_untouched(size_t size);
+
 /* Bytes in use now and at most. */
 u64 alloc_used(void);
 u64 alloc_peak(void);

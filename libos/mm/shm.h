@@ -19,11 +19,13 @@ void shm_init(u64 size);
 s64 shm_alloc(u64 n, u64 near);
 void shm_get(u64 page);
 void shm_put(u64 page); /* last reference: memory goes back to the host */
+void shm_put_range(u64 page, u64 n); /* the same for n pages in a row */
 static inline void *shm_ptr(u64 page)
 {
 	return (void *)(LIBOS_SHM_BASE + (page << PAGE_SHIFT));
 }
 u64 shm_pages_used(void);
+u64 shm_pages_peak(void);
 u64 shm_pages_total(void);
 
 #endif
