@@ -14,6 +14,7 @@ static const struct command commands[] = {
 	{"verify", "check the seal, the signature and the content of an image", cmd_verify_help, cmd_verify},
 	{"keygen", "make a key pair for signing", cmd_keygen_help, cmd_keygen},
 	{"sign", "sign an image", cmd_sign_help, cmd_sign},
+	{"rewrite", "rewrite the system calls of one ELF file", cmd_rewrite_help, cmd_rewrite},
 };
 
 /* Verbs that the design names and that have nothing behind them yet. */

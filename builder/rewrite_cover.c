@@ -1,0 +1,173 @@
+/*
+ * rewrite_cover.c - which instructions around a system call make room for a five-byte jump.
+ *
+ * Best are the instructions before it: then the call returns to its original address, and nothing that
+ * looks at return addresses sees a difference. Then those after it, or some of both: then the trampoline
+ * stands for the displaced addresses, which the pair table translates.
+ *
+ * A range may be displaced if control enters it only at its first byte, each byte belongs to exactly the
+ * instructions that are moved, and each of those does the same at another address. Calls are never
+ * moved: their return address would show.
+ */
+#include <string.h>
+
+#include "builder/rewrite_internal.h"
+
+/* The instruction that ends where o starts, if exactly one is known. */
+static bool insn_before(const struct rw *rw, const struct rw_region *r, uint64_t o, struct insn *in)
+{
+	for (uint64_t k = 1; k <= 15 && k <= o; k++) {
+		if (!(r->map[o - k] & RW_INSN))
+			continue;
+		return !decode_insn(rw->elf + r->off + o - k, r->size - (o - k), in) && in->len == k;
+	}
+	return false;
+}
+
+/* An instruction that starts before o and reaches into it, e.g. with a lock prefix that can be skipped. */
+static bool straddled(const struct rw *rw, const struct rw_region *r, uint64_t o)
+{
+	for (uint64_t k = 1; k < 15 && k <= o; k++) {
+		struct insn in;
+
+		if (r->map[o - k] & RW_INSN &&
+		    !decode_insn(rw->elf + r->off + o - k, r->size - (o - k), &in) && in.len > k)
+			return true;
+	}
+	return false;
+}
+
+static bool is_padding(const struct rw *rw, const struct rw_region *r, uint64_t o, uint8_t *len)
+{
+	const uint8_t *p = rw->elf + r->off + o;
+	struct insn in;
+	uint8_t i = 0;
+
+	if (decode_insn(p, r->size - o, &in))
+		return false;
+	*len = in.len;
+	if (*p == 0xcc)
+		return true;
+	while (i < in.len && (p[i] == 0x66 || p[i] == 0x2e))
+		i++;
+	if (i + 1 == in.len && p[i] == 0x90)
+		return true;
+	return i + 2 < in.len && p[i] == 0x0f && p[i + 1] == 0x1f;
+}
+
+/* May [start, end), in which `starts` bits mark instruction starts, be overwritten and moved? */
+static bool range_free(const struct rw *rw, const struct rw_region *r, uint64_t start, uint64_t end,
+		       const bool *starts)
+{
+	if (straddled(rw, r, start))
+		return false;
+	for (uint64_t o = start; o < end; o++) {
+		uint8_t m = r->map[o];
+
+		if (m & (RW_PATCHED | RW_RELOC))
+			return false;
+		if (o > start && (m & RW_TARGET || (m & RW_INSN && !starts[o - start])))
+			return false;
+	}
+	return true;
+}
+
+static bool try_cover(const struct rw *rw, const struct rw_region *r, struct rw_site *s, int before,
+		      int after)
+{
+	bool starts[2 * RW_MAX_DISPLACED * 15 + 2 + 16 + RW_JMP_LEN] = {0};
+	uint64_t site = s->vaddr - r->vaddr, start = site, end = site + 2;
+	struct insn chain[RW_MAX_DISPLACED], in;
+	bool ended = false;
+	uint8_t pad;
+
+	for (int i = 0; i < before; i++) {
+		if (!insn_before(rw, r, start, &chain[i]) || chain[i].kind != INSN_PLAIN ||
+		    chain[i].pinned)
+			return false;
+		start -= chain[i].len;
+	}
+	s->nr_after = 0;
+	for (int i = 0; i < after; i++) {
+		if (ended || end >= r->size || !(r->map[end] & RW_INSN) ||
+		    decode_insn(rw->elf + r->off + end, r->size - end, &in) || in.pinned)
+			return false;
+		if (in.kind == INSN_SYSCALL || in.kind == INSN_ODD || in.kind == INSN_CALL ||
+		    in.kind == INSN_CALL_IND)
+			return false;
+		ended = in.kind == INSN_JMP || in.kind == INSN_JMP_IND || in.kind == INSN_RET ||
+			in.kind == INSN_STOP;
+		s->after[s->nr_after++] = in;
+		starts[end - start] = true;
+		end += in.len;
+	}
+	/* What stands between here and the next aligned function is nobody's. */
+	while (ended && end - start < RW_JMP_LEN && end < r->size && !(r->map[end] & RW_BODY) &&
+	       is_padding(rw, r, end, &pad))
+		end += pad;
+	if (end - start < RW_JMP_LEN)
+		return false;
+	s->nr_before = before;
+	for (int i = 0; i < before; i++)
+		s->before[before - 1 - i] = chain[i];
+	for (uint64_t o = start, i = 0; (int)i < before; o += s->before[i++].len)
+		starts[o - start] = true;
+	starts[site - start] = true;
+	if (!range_free(rw, r, start, end, starts))
+		return false;
+	s->start = r->vaddr + start;
+	s->end = r->vaddr + end;
+	return true;
+}
+
+static bool cover(const struct rw *rw, const struct rw_region *r, struct rw_site *s)
+{
+	for (int n = 1; n <= RW_MAX_DISPLACED; n++)
+		if (try_cover(rw, r, s, n, 0))
+			return true;
+	for (int n = 1; n <= RW_MAX_DISPLACED; n++)
+		if (try_cover(rw, r, s, 0, n))
+			return true;
+	for (int n = 2; n <= RW_JMP_LEN; n++)
+		for (int before = n - 1; before > 0; before--)
+			if (try_cover(rw, r, s, before, n - before))
+				return true;
+	return false;
+}
+
+/*
+ * mov $15, %rax; syscall: unwinders that find no frame description for a signal handler's return
+ * address compare it with these very bytes (libgcc's x86_64_fallback_frame_state, and debuggers).
+ */
+static bool is_sigreturn(const struct rw *rw, const struct rw_region *r, uint64_t vaddr)
+{
+	uint64_t o = vaddr - r->vaddr;
+
+	if (o < 7 || memcmp(rw->elf + r->off + o - 7, "\x48\xc7\xc0\x0f\0\0\0", 7))
+		return false;
+	for (size_t i = 0; i + 1 < rw->signal_frames.n; i += 2)
+		if (vaddr - rw->signal_frames.v[i] <
+		    rw->signal_frames.v[i + 1] - rw->signal_frames.v[i])
+			return false;
+	return true;
+}
+
+void rw_cover(struct rw *rw)
+{
+	for (size_t i = 0; i < rw->nr_sites; i++) {
+		struct rw_site *s = &rw->sites[i];
+		struct rw_region *r = rw_code(rw, s->vaddr);
+
+		if (s->reason != REWRITE_OK)
+			continue;
+		if (is_sigreturn(rw, r, s->vaddr)) {
+			s->reason = REWRITE_SIGRETURN;
+		} else if (!cover(rw, r, s)) {
+			s->reason = r->map[s->vaddr - r->vaddr] & RW_RELOC ? REWRITE_RELOCATED :
+									    REWRITE_NO_ROOM;
+		} else {
+			for (uint64_t o = s->start - r->vaddr; o < s->end - r->vaddr; o++)
+				r->map[o] |= RW_PATCHED;
+		}
+	}
+}
