@@ -1,0 +1,25 @@
+/*
+ * random.h - the random number generator of the library OS.
+ */
+#ifndef LIBOS_LIB_RANDOM_H
+#define LIBOS_LIB_RANDOM_H
+
+#include "libos/lib/types.h"
+
+#define RANDOM_SEED_LEN 64
+
+/*
+ * The ChaCha20 block function (RFC 8439, 2.3) over a whole state: constants, key, counter, nonce.
+ */
+void chacha20_block(const u32 state[16], u8 out[64]);
+
+/*
+ * Keys the generator from `seed` and wipes it. At boot from the control region; after a restore from a
+ * snapshot again, with fresh bytes, so that no two instances share a stream: what any kthread had
+ * buffered is dropped, and the old key is mixed in.
+ */
+void random_reseed(u8 seed[RANDOM_SEED_LEN]);
+/* n unpredictable bytes. Any context, takes one leaf lock at times; never fails. */
+void random_bytes(void *buf, size_t n);
+
+#endif
