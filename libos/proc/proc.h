@@ -27,6 +27,9 @@ struct cred {
 	u32 ngroups;
 	u32 groups[32];
 	u64 cap_effective; /* what root of the instance may do inside it */
+	u64 cap_permitted, cap_inheritable, cap_ambient; /* proc/prctl.c */
+	u64 cap_dropped; /* from the bounding set */
+	u32 securebits;
 };
 
 struct proc {
@@ -56,6 +59,8 @@ struct proc {
 	bool dumpable, no_new_privs;
 	int pdeathsig;
 	u64 membarrier_registered;
+	u32 personality;
+	bool thp_disabled, child_subreaper;
 
 	/* signal/ */
 	spinlock_t sig_lock; /* actions, pending sets of the process and its threads */

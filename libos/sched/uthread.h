@@ -113,6 +113,7 @@ struct uthread {
 	char comm[16];
 	u64 affinity; /* bit per virtual core */
 	int nice, policy, rt_priority;
+	u64 timer_slack; /* ns, kept for prctl; 0: the default */
 	struct rseq_state rseq;
 	long exit_code;
 
