@@ -98,6 +98,8 @@ void fdtable_destroy(struct fdtable *t);
 
 /* vfs, called at boot: mounts image, overlay, /proc, /dev, /sys; sets root and cwd of init_proc. */
 int vfs_init(void);
+/* Working directory of init_proc at boot; path in libOS memory. 0 or -errno. */
+int vfs_set_cwd(const char *path);
 /* In-kernel open for exec; file with a reference or err_ptr. Follows symlinks from init_proc's root. */
 struct file *file_open(const char *path, int flags, u32 mode);
 /* In-kernel read at an offset into libOS memory. */

@@ -80,6 +80,14 @@ extern struct proc *init_proc;
 
 /* proc/init.c: makes process 1... from the boot record and enters its program (exec.h). */
 struct proc *proc_create(void);
+/*
+ * A thread of p that runs fn(arg) inside the library OS (NULL: nothing) and then enters user mode with its
+ * trapframe; on p->threads, with a tid; not started (uthread_start). NULL: no memory or limit.
+ */
+struct uthread *proc_create_thread(struct proc *p, void (*fn)(void *), void *arg);
+/* On the way to user mode when UT_WORK_RSEQ was set: current() was switched, preempted or signalled. */
+struct trapframe;
+void rseq_exit_work(struct trapframe *tf);
 static inline struct proc *current_proc(void)
 {
 	return current()->proc;

@@ -120,6 +120,7 @@ struct uthread {
 	/* signal/ */
 	struct sigstate sig;
 	struct siginfo_k trap_info; /* of the fault being handled */
+	u64 trap_no, trap_err, trap_cr2; /* as the CPU reported it, for sigcontext */
 
 	/* system call restart: ERESTART_RESTARTBLOCK */
 	long (*restart_fn)(struct uthread *);

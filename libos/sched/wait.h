@@ -73,6 +73,9 @@ static inline bool waitq_active(struct waitq *q)
 			} \
 			uthread_running(); \
 			waitq_del(q, &_w); \
+			/* the wake-up that we do not use belongs to the next */ \
+			if ((excl) && _r) \
+				waitq_wake(q, 0, 1); \
 		} \
 		_r; \
 	})

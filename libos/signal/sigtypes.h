@@ -7,7 +7,9 @@
 #include "libos/lib/list.h"
 #include "libos/lib/types.h"
 
-#define NSIG 64
+#include <asm/signal.h>
+#undef NSIG
+#define NSIG 64 /* the uapi header says 32 */
 typedef u64 ksigset_t; /* bit n-1 = signal n */
 #define sigbit(n) (1ull << ((n) - 1))
 

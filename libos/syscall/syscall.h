@@ -27,5 +27,7 @@ extern const struct syscall_info syscall_info[NR_SYSCALLS];
 struct trapframe;
 /* For traps and tracing: does the call of tf->orig_rax and stores the result in tf->rax. */
 void syscall_dispatch(struct trapframe *tf);
+/* strace.c: the same with a line to the log ring before or after it. */
+void syscall_dispatch_traced(struct trapframe *tf);
 
 #endif
