@@ -38,7 +38,11 @@ $p
 build() {
 	deps
 	[ -f build/build.ninja ] || meson setup build >/dev/null
-	ninja -C build --quiet
+	if [ -t 1 ]; then
+		ninja -C build
+	else # quiet in a pipe, unless it fails
+		ninja -C build >build/ninja.out || { cat build/ninja.out; exit 1; }
+	fi
 }
 
 # Packs a C program and the libraries it names into a sealed image, shows it, and runs it.

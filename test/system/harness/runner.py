@@ -90,9 +90,16 @@ def setup_build(args):
     if not os.path.exists(os.path.join(build, "build.ninja")):
         opts = ["-Db_sanitize=address,undefined", "-Db_lundef=false"] if args.sanitize else []
         subprocess.check_call(["meson", "setup", build, ROOT, *opts], stdout=subprocess.DEVNULL)
-    subprocess.check_call(["ninja", "-C", build, "--quiet"])
-    subprocess.check_call(["ninja", "-C", build, "--quiet", "test-programs"])
+    ninja(build, "all", "test-programs")
     return build
+
+
+def ninja(build, *targets):
+    """Builds; what ninja says is shown only if it fails."""
+    r = subprocess.run(["ninja", "-C", build, *targets], stdout=subprocess.PIPE, check=False)
+    if r.returncode:
+        sys.stdout.buffer.write(r.stdout)
+        sys.exit(f"test/run: the build in {build} failed")
 
 
 def setup_fuzz():
@@ -104,7 +111,7 @@ def setup_fuzz():
             env=dict(os.environ, CC="clang", CXX="clang++"),
             stdout=subprocess.DEVNULL,
         )
-    subprocess.check_call(["ninja", "-C", build, "--quiet", "fuzz-targets"])
+    ninja(build, "fuzz-targets")
 
 
 def processes():
