@@ -42,8 +42,19 @@
  *
  * All addresses are virtual ones, inside the mapped segments. Kthread i > 0 starts at kthread_entry,
  * the main thread (kthread 0) at e_entry, each with %rdi = i, %rsp = the top of its own alternate stack,
- * direction flag clear, %fs = %gs = 0. No kthread executes anything of the loader after that, so the
- * main thread may unmap what stands outside the window while the others are still starting.
+ * direction flag clear. No kthread executes anything of the loader after that, so the main thread may
+ * unmap what stands outside the window while the others are still starting.
+ *
+ * Segment bases. Some hosts let programs execute the FSGSBASE instructions while their kernel knows
+ * nothing of them (HWCAP2_FSGSBASE clear; paravirtual machines): a base written by wrfsbase or wrgsbase
+ * is then lost when the host switches to another task, and comes back as the last value that
+ * arch_prctl(2) set. Hence:
+ *   - the loader sets %gs of kthread i to gs_base + i * gs_stride by arch_prctl; the libOS must leave
+ *     the gs base alone and needs no wrgsbase (gs_base 0: none is set);
+ *   - the loader sets %fs to LIBOS_FS_LOST by arch_prctl, an address round which nothing is ever mapped.
+ *     The libOS sets the application's own by wrfsbase. An access through a lost base faults; the
+ *     SIGSEGV entry must compare rdfsbase with the base of the running uthread first, and where they
+ *     differ, set it and return, which repeats the access.
  */
 struct libos_header {
 	uint64_t magic;
@@ -53,9 +64,10 @@ struct libos_header {
 	uint64_t altstack_base; /* in the arena: the alternate stack of kthread 0 */
 	uint64_t altstack_size; /* bytes; that of kthread i stands i * altstack_size above */
 	uint64_t text_start, text_end; /* host calls are allowed from here only; end is exclusive */
+	uint64_t gs_base, gs_stride; /* the per-kthread blocks, in the arena */
 };
 #define LIBOS_HEADER_MAGIC 0x315244484f4e554aull /* "JUNOHDR1" */
-_Static_assert(sizeof(struct libos_header) == 64, "libos_header is shared by loader and libOS");
+_Static_assert(sizeof(struct libos_header) == 80, "libos_header is shared by loader and libOS");
 
 enum ctl_ring_id { CTL_RING_STDIN, CTL_RING_STDOUT, CTL_RING_STDERR, CTL_RING_LOG };
 

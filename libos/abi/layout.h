@@ -28,6 +28,8 @@
 /* Page store for tmpfs files, shared anonymous memory and memfds. */
 #define LIBOS_SHM_BASE 0x483000000000ul
 #define LIBOS_SHM_MAX 0x001000000000ul
+/* A thread's fs base after the host lost it (control.h); nothing is mapped within 4 GiB of it. */
+#define LIBOS_FS_LOST 0x48c000000000ul
 /* One page of the loader, executable: the code by which kthreads enter. The libOS may unmap it. */
 #define LOADER_STUB_BASE 0x48ffffff0000ul
 
