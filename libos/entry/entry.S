@@ -233,8 +233,7 @@ libos_entry:
 	imulq $KTHREAD_SIZE, %rax
 	leaq kthreads(%rip), %rcx
 	addq %rax, %rcx
-	wrgsbase %rcx
-	movq %rcx, %gs:0
+	movq %rcx, %gs:0 /* the loader has set the base (control.h) */
 	call libos_main
 	ud2
 
@@ -247,5 +246,7 @@ libos_entry:
 	.quad 32768
 	.quad __text_start
 	.quad __text_end
+	.quad kthreads
+	.quad KTHREAD_SIZE
 
 	.section .note.GNU-stack, "", @progbits

@@ -132,6 +132,11 @@ struct trapframe *hostsig_handle(int sig, const struct siginfo_k *info, struct h
 	}
 	struct uthread *ut = kt->current;
 
+	/* The host lost the fs base in a task switch (control.h): put it back, repeat the access. */
+	if (sig == SIGSEGV && __builtin_ia32_rdfsbase64() == LIBOS_FS_LOST && ut->fsbase != LIBOS_FS_LOST) {
+		__builtin_ia32_wrfsbase64(ut->fsbase);
+		return NULL;
+	}
 	save_user_state(ut, uc);
 	ut->trap_info = *info;
 	ut->trap_no = uc->trapno;

@@ -399,7 +399,10 @@ static void switch_to(struct kthread *kt, struct uthread *prev, struct uthread *
 			xsave(prev->xsave);
 			uthread_set_work(prev, UT_WORK_XRSTOR);
 		}
-		prev->fsbase = __builtin_ia32_rdfsbase64();
+		u64 fsbase = __builtin_ia32_rdfsbase64();
+
+		if (fsbase != LIBOS_FS_LOST) /* else the host lost it (control.h) */
+			prev->fsbase = fsbase;
 	}
 	if (next->proc) {
 		__builtin_ia32_wrfsbase64(next->fsbase);

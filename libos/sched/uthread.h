@@ -95,7 +95,7 @@ struct uthread {
 	struct kthread *kt; /* where it last ran */
 	u8 *kstack; /* lowest address */
 	u8 *xsave; /* 64-byte aligned, xsave_size bytes */
-	u64 fsbase;
+	u64 fsbase; /* whoever sets the register sets this too: the host may lose the register (control.h) */
 	u64 cpu_ns; /* time on a kthread, up to switched_ns */
 	u64 start_ns;
 	u64 nr_voluntary, nr_involuntary;
