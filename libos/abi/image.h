@@ -110,7 +110,7 @@ struct jfs_inode {
 	uint64_t size; /* bytes; of a symbolic link the target's length */
 	uint64_t data_off; /* regular: page-aligned data; symlink: target, not NUL-terminated, in names */
 	uint32_t first_dirent, dirent_count; /* directory */
-	uint32_t first_site, site_count; /* rewritten system calls whose return address must be translated */
+	uint32_t first_site, site_count; /* address pairs of the trampolines in this ELF file */
 	uint32_t parent; /* directory: ino of the parent (root: itself) */
 	uint32_t reserved[3];
 };
@@ -126,9 +126,12 @@ struct jfs_dirent {
 _Static_assert(sizeof(struct jfs_dirent) == 16, "jfs_dirent is part of the file format");
 
 /*
- * A rewritten system call whose displaced instructions come after it: at run time rip is `trampoline`
- * where the original program would be at `original`. Values are file offsets in that ELF file, so that
- * a mapping's own (address, file offset) translates both. Sorted by trampoline within a file.
+ * Where execution stands, in terms of the original file, at a point of a trampoline. Each rewritten
+ * system call has a pair for its `syscall` instruction, and one for each displaced instruction. Values
+ * are file offsets in that ELF file, so that a mapping's own (address, file offset) translates both.
+ * Ascending in both members within a file; `original` may repeat. builder/rewrite.md says what the
+ * library OS does with them: an application must never see, nor be resumed at, an address that only
+ * rewriting has made.
  */
 struct jfs_site {
 	uint64_t original;
