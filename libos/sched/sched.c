@@ -20,6 +20,7 @@
 #include "libos/lib/printf.h"
 #include "libos/lib/string.h"
 #include "libos/mm/alloc.h"
+#include "libos/mm/shm.h"
 #include "libos/platform/hostcall.h"
 #include "libos/proc/proc.h"
 #include "libos/signal/signal.h"
@@ -661,4 +662,27 @@ void kthread_begin(struct kthread *kt)
 {
 	__atomic_fetch_sub(&nr_parked, 1, __ATOMIC_SEQ_CST);
 	idle_loop(kt);
+}
+
+void sched_publish_stats(void)
+{
+	struct control_stats *st = &ctl->stats;
+	u64 fast = 0, traps = 0, switches = 0, preemptions = 0, host_calls = 0;
+
+	for (u32 i = 0; i < nr_kthreads; i++) {
+		struct kthread *kt = &kthreads[i];
+
+		fast += kt->nr_syscalls;
+		traps += kt->nr_traps;
+		switches += kt->nr_switches;
+		preemptions += kt->nr_preemptions;
+		host_calls += kt->nr_host_calls;
+	}
+	st->syscalls_fast = fast;
+	st->syscalls_trapped = traps;
+	st->context_switches = switches;
+	st->preemptions = preemptions;
+	st->host_calls = host_calls;
+	st->arena_peak = alloc_peak();
+	st->shm_peak = shm_pages_peak() << PAGE_SHIFT;
 }

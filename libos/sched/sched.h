@@ -28,6 +28,8 @@ void kthread_arm_timers(void);
 noreturn void idle_loop(struct kthread *kt);
 /* A kthread other than the first joins. */
 noreturn void kthread_begin(struct kthread *kt);
+/* Adds up the counters of the kthreads in control.stats; at the end of the instance. */
+void sched_publish_stats(void);
 /* TSC cycles, as uthread.cpu_ns counts, to ns. */
 u64 cycles_to_ns(u64 c);
 
