@@ -46,6 +46,9 @@ void store_close_image(struct store_image *img);
  */
 int store_memfd(const struct store_image *img, struct err *e);
 
+/* Waits (at most 40 ms) until a file just written is old enough to be remembered by the stat cache. */
+void store_wait_settled(const char *jimg);
+
 /* The i-th string of a list of the record, or NULL when i is not below its count. */
 const char *store_record_string(const struct jimg_record *rec, struct jrec_strings list, uint32_t i);
 

@@ -18,7 +18,15 @@
 #define JIMG_HASH_LEN 32
 #define JIMG_MAX_FILE (1ull << 36)
 
+#define JIMG_MAX_ROOTFS (1ull << 34) /* bytes of an unpacked root file system */
+#define JIMG_NOTE_OFFSET 1000ul /* the note's own header, right before struct jimg_header */
+#define JIMG_NOTE_NAME "JUNCTION"
+#define JIMG_NOTE_TYPE 1
+#define JIMG_MAX_PHDRS 16 /* they end below the note */
+#define JIMG_MAX_SHDRS 32
+
 #define JIMG_SIGNED 1u /* flags: public_key and signature are set */
+#define JIMG_SIGN_CONTEXT "JUNCTION IMAGE 1" /* 16 bytes, signed in front of the root */
 
 struct jimg_range {
 	uint64_t off, len;
@@ -28,7 +36,7 @@ struct jimg_range {
  * The seal. root = BLAKE2b-256 over the concatenated leaf hashes, keyed by nothing, each leaf the
  * BLAKE2b-256 of one JIMG_HASH_BLOCK of file [0, tree.off) with root, public_key, signature and flags
  * read as zero. The tree is the last thing in the file: tree.off + tree.len == file_size.
- * signature = Ed25519 over root.
+ * signature = Ed25519 over JIMG_SIGN_CONTEXT and root.
  */
 struct jimg_header {
 	char magic[8];
@@ -62,6 +70,7 @@ _Static_assert(sizeof(struct jimg_chunk) == 16, "jimg_chunk is part of the file 
  */
 #define JREC_MAGIC 0x3143455254434e4aull /* "JNCTREC1" */
 #define JREC_MAX_PORTS 16
+#define JREC_MAX_SIZE (256ul << 10)
 
 struct jrec_strings {
 	uint32_t off, count;
@@ -89,6 +98,7 @@ _Static_assert(sizeof(struct jimg_record) == 144, "jimg_record is part of the fi
  * page-aligned file data. Offsets are from the start of the root file system. Directory entries of one
  * directory are contiguous and sorted by name (memcmp order, shorter first), "." and ".." left out.
  */
+#define JFS_MAX_TABLES (1ull << 30) /* bytes before the data */
 #define JFS_MAGIC 0x31534654434e554aull /* "JUNCTFS1" */
 
 struct jfs_super {
