@@ -39,7 +39,8 @@ struct file_ops {
 	long (*ioctl)(struct file *f, unsigned cmd, u64 arg);
 	s64 (*llseek)(struct file *f, s64 off, int whence);
 	/*
-	 * Backing of file pages for mmap: see mm.h. NULL: not mappable (-ENODEV).
+	 * Backing of file pages for mmap: see mm.h. NULL: not mappable (-ENODEV). Pages of CTL_FD_SHM come
+	 * with a reference each, whatever the mapping; the caller gives it back with shm_put().
 	 */
 	s64 (*map_pages)(struct file *f, u64 pgoff, u64 n, bool shared_write, int *fd, u64 *off);
 	int (*iterate)(struct file *f, struct dir_context *ctx);
@@ -106,6 +107,9 @@ struct file *file_open(const char *path, int flags, u32 mode);
 ssize_t file_read_kernel(struct file *f, void *buf, size_t n, u64 off);
 /* If the whole file is image data in place: pointer to it, else NULL. */
 const void *file_image_data(struct file *f, u64 *size);
+/* The displaced system call sites of an image file (abi/image.h), sorted by trampoline; NULL: none. */
+struct jfs_site;
+const struct jfs_site *file_sites(struct file *f, u32 *count);
 /* Absolute path of an open file into buf; returns length or -errno (" (deleted)" as Linux). */
 int file_path(struct file *f, char *buf, size_t size);
 

@@ -80,7 +80,7 @@ static inline void *err_ptr(long e)
 
 #define noinline __attribute__((noinline))
 #define noreturn __attribute__((noreturn))
-#define packed __attribute__((packed))
+#define __packed __attribute__((packed))
 #define cacheline_aligned __attribute__((aligned(64)))
 
 #endif
