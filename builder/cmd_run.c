@@ -1,13 +1,264 @@
 /*
  * cmd_run.c - `junction run`: an image in the foreground.
  */
-#include "builder/cmd.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
-const char cmd_run_help[] = "Usage: junction run IMAGE [--env K=V] [--cores N] [--memory SIZE] [--strace] [--stats]\n"
-			    "                    [--workdir DIR] [--key PUB] [-- ARGS...]\n";
+#include "builder/cmd.h"
+#include "builder/keys.h"
+#include "builder/spec.h"
+#include "builder/store.h"
+#include "loader/supervisor.h"
+
+const char cmd_run_help[] =
+	"Usage: junction run IMAGE [--env K=V]... [--cores N] [--memory SIZE] [--strace] [--stats[=json]]\n"
+	"                    [--workdir DIR] [--key PUB] [-- ARGS...]\n"
+	"\n"
+	"Runs a sealed image in the foreground, in an isolated process on its own library OS. Standard\n"
+	"streams are connected, signals are passed on, and the exit status is the program's.\n"
+	"\n"
+	"  --env K=V       set a variable; --env K takes the value that it has here\n"
+	"  --cores N       host threads of the instance; otherwise the image's limit, or 2\n"
+	"  --memory SIZE   limit, as 64M or 2G; the instance is killed above it\n"
+	"  --strace        write a line for each system call to standard error\n"
+	"  --stats[=json]  print counters and times to standard error at the end\n"
+	"  --workdir DIR   the program's working directory inside the image\n"
+	"  --key PUB       run only if signed by this public key\n"
+	"  ARGS            arguments of the program instead of the image's default ones\n"
+	"\n"
+	"Exit status: the program's; 128+N when signal N killed it; 125 when the library OS failed, 126\n"
+	"when the instance could not be started, 1 when the image could not be opened or output was lost.\n";
+
+struct options {
+	const char *image, *workdir, *key;
+	char **env; /* of this command line, NULL-terminated */
+	int nr_env;
+	char **args; /* behind "--"; NULL: the image's own */
+	uint32_t cores;
+	uint64_t memory;
+	bool strace;
+	enum supervisor_stats stats;
+};
+
+static int parse_cores(const char *s, uint32_t *cores)
+{
+	char *end;
+	unsigned long v = strtoul(s, &end, 10);
+
+	if (*s < '0' || *s > '9' || *end || v < 1 || v > CTL_MAX_KTHREADS)
+		return -1;
+	*cores = v;
+	return 0;
+}
+
+/* "K=V" stays; "K" becomes this process's own K=V, or nothing where it is not set. */
+static int add_env(struct options *o, char *arg, struct err *e)
+{
+	const char *value;
+	char *both;
+
+	if (!*arg || *arg == '=')
+		return cmd_usage(e, "run", "--env %s: the variable has no name", arg);
+	if (strchr(arg, '=')) {
+		o->env[o->nr_env++] = arg;
+		return 0;
+	}
+	value = getenv(arg);
+	if (!value)
+		return 0;
+	if (asprintf(&both, "%s=%s", arg, value) == -1) {
+		err_set(e, "out of memory");
+		return CMD_FAILED;
+	}
+	o->env[o->nr_env++] = both;
+	return 0;
+}
+
+/* Returns 0, or the exit status with a line in `e`. */
+static int parse(int argc, char **argv, struct options *o, struct err *e)
+{
+	/* Options with a value, for "--name VALUE" and "--name=VALUE". */
+	static const char *const valued[] = {"--env", "--cores", "--memory", "--workdir", "--key"};
+
+	o->env = calloc(argc + 1, sizeof(*o->env));
+	if (!o->env) {
+		err_set(e, "out of memory");
+		return CMD_FAILED;
+	}
+	for (int i = 1; i < argc; i++) {
+		char *a = argv[i], *value = NULL;
+		int which = -1, ret;
+
+		if (!strcmp(a, "--")) {
+			o->args = argv + i + 1;
+			break;
+		}
+		if (!strcmp(a, "--strace")) {
+			o->strace = true;
+			continue;
+		}
+		if (!strcmp(a, "--stats") || !strcmp(a, "--stats=text")) {
+			o->stats = SUPERVISOR_STATS_TEXT;
+			continue;
+		}
+		if (!strcmp(a, "--stats=json")) {
+			o->stats = SUPERVISOR_STATS_JSON;
+			continue;
+		}
+		if (*a != '-') {
+			if (o->image)
+				return cmd_usage(e, "run", "%s: only one image; arguments of the program "
+						 "go behind --", a);
+			o->image = a;
+			continue;
+		}
+		for (int v = 0; v < 5; v++) {
+			size_t len = strlen(valued[v]);
+
+			if (strncmp(a, valued[v], len) || (a[len] && a[len] != '='))
+				continue;
+			which = v;
+			value = a[len] ? a + len + 1 : argv[++i];
+		}
+		if (which == -1)
+			return cmd_usage(e, "run", "%s: no such option", a);
+		if (!value)
+			return cmd_usage(e, "run", "%s: needs a value", a);
+		switch (which) {
+		case 0:
+			ret = add_env(o, value, e);
+			if (ret)
+				return ret;
+			break;
+		case 1:
+			if (parse_cores(value, &o->cores) == -1)
+				return cmd_usage(e, "run", "--cores %s: not a number from 1 to %d", value,
+						 CTL_MAX_KTHREADS);
+			break;
+		case 2:
+			if (parse_size(value, &o->memory) == -1)
+				return cmd_usage(e, "run", "--memory %s: not a size such as 64M or 2G",
+						 value);
+			break;
+		case 3:
+			o->workdir = value;
+			if (*value != '/')
+				return cmd_usage(e, "run", "--workdir %s: not an absolute path", value);
+			break;
+		case 4:
+			o->key = value;
+			break;
+		}
+	}
+	if (!o->image)
+		return cmd_usage(e, "run", "which image?");
+	return 0;
+}
+
+static bool same_name(const char *a, const char *b)
+{
+	size_t len = strchrnul(a, '=') - a;
+
+	return !strncmp(a, b, len) && b[len] == '=';
+}
+
+/* The image's environment, overridden and extended by ours, where a later one wins. */
+static char **make_env(const struct jimg_record *rec, const struct options *o)
+{
+	char **env = calloc(rec->env.count + o->nr_env + 1, sizeof(*env));
+	size_t nr = 0;
+
+	for (uint32_t i = 0; env && i < rec->env.count + (uint32_t)o->nr_env; i++) {
+		char *s = i < rec->env.count ? (char *)store_record_string(rec, rec->env, i)
+					     : o->env[i - rec->env.count];
+		size_t at = 0;
+
+		while (at < nr && !same_name(env[at], s))
+			at++;
+		env[at] = s;
+		nr += at == nr;
+	}
+	return env;
+}
+
+/* argv[0] is the program's path, as a shell would have found it. */
+static char **make_argv(const struct jimg_record *rec, const struct options *o)
+{
+	size_t count = rec->args.count, nr = 0;
+	char **argv;
+
+	if (o->args)
+		for (count = 0; o->args[count]; count++)
+			;
+	argv = calloc(count + 2, sizeof(*argv));
+	if (!argv)
+		return NULL;
+	argv[nr++] = (char *)store_record_string(rec, rec->entry, 0);
+	for (size_t i = 0; i < count; i++)
+		argv[nr++] = o->args ? o->args[i] : (char *)store_record_string(rec, rec->args, i);
+	return argv;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static uint32_t current_umask(void)
+{
+	mode_t mask = umask(0);
+
+	umask(mask);
+	return mask;
+}
 
 int cmd_run(int argc, char **argv, struct err *e)
 {
-	err_set(e, "not there yet");
-	return CMD_FAILED;
+	struct supervisor_options opt = {.started_ns = loader_now_ns()};
+	struct store_image image = {.fd = -1};
+	struct loader_error loader_err = {};
+	struct loader_config cfg = {};
+	struct supervisor_streams streams;
+	struct options o = {};
+	uint8_t key[32];
+	int ret;
+
+	supervisor_look_at_streams(&streams);
+	ret = parse(argc, argv, &o, e);
+	if (ret)
+		return ret;
+	if (o.key && keys_read_public(o.key, key, e) == -1)
+		return CMD_FAILED;
+	if (store_open_image(o.image, o.key ? key : NULL, &image, e) == -1)
+		return CMD_FAILED;
+	opt.opened_ns = loader_now_ns();
+	opt.name = o.image;
+	opt.stats = o.stats;
+	opt.memory_limit = o.memory ? o.memory : image.record->memory_limit;
+
+	cfg.image_fd = image.fd;
+	cfg.header = image.header;
+	cfg.record = image.record;
+	cfg.argv = make_argv(image.record, &o);
+	cfg.envp = make_env(image.record, &o);
+	if (!cfg.argv || !cfg.envp) {
+		err_set(e, "out of memory");
+		return CMD_FAILED;
+	}
+	cfg.nr_kthreads = loader_default_kthreads(o.cores, image.record->max_cores);
+	cfg.flags = (o.strace ? CTL_BOOT_STRACE : 0) | (o.stats ? CTL_BOOT_STATS : 0);
+	cfg.memory_limit = opt.memory_limit;
+	cfg.workdir = o.workdir;
+	cfg.hostname = store_record_string(image.record, image.record->name, 0);
+	if (!cfg.hostname || !*cfg.hostname)
+		cfg.hostname = base_name(o.image);
+	cfg.umask = current_umask();
+	ret = supervisor_run(&cfg, &streams, &opt, &loader_err);
+	if (loader_err.text[0])
+		err_set(e, "%s", loader_err.text);
+	return ret;
 }
