@@ -461,6 +461,7 @@ out:
 	if (b.progress)
 		fputs("\r\033[K", stderr);
 	tree_free(&b.tree);
+	strings_free(&b.lib_dirs);
 	free(other);
 	return ret;
 }
