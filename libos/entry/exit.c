@@ -93,6 +93,8 @@ void trap_user(struct trapframe *tf)
 			u64 addr = info->fault.addr;
 
 			info->code = mm_classify_fault(ut->proc->mm, addr, &info->signo);
+			if (!info->signo)
+				return; /* there is memory now */
 		}
 		break;
 	}

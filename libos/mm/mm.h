@@ -23,11 +23,15 @@ s64 mm_mmap(struct mm *mm, u64 addr, u64 len, int prot, int flags, struct file *
 int mm_munmap(struct mm *mm, u64 addr, u64 len);
 int mm_mprotect(struct mm *mm, u64 addr, u64 len, int prot);
 
-/* For siginfo of a fault at addr: SEGV_MAPERR, SEGV_ACCERR, or BUS_ADRERR; sets *sig. */
+/*
+ * For siginfo of a fault at addr: SEGV_MAPERR, SEGV_ACCERR, or BUS_ADRERR; sets *sig. *sig 0: it was for
+ * memory that could be put there now (a file has grown, the stack grows): resume. May sleep.
+ */
 int mm_classify_fault(struct mm *mm, u64 addr, int *sig);
 /*
- * If rip lies in a file mapping of a rewritten ELF file and equals a displaced trampoline return address,
- * gives the original's address (to_original), and the other way round; else rip itself.
+ * to_original: if rip lies in a trampoline of a rewritten ELF file, the address where the original program
+ * would be; else (back from a signal handler) if rip is a displaced address of the original, its place in
+ * the trampoline. Else rip itself. See builder/rewrite.md. May sleep.
  */
 u64 mm_translate_site(struct mm *mm, u64 rip, bool to_original);
 
