@@ -78,8 +78,8 @@ long sleep_until(u64 deadline);
  */
 int timeout_from_timespec(u64 uts, u64 *deadline);
 int timeout_from_timeval(u64 utv, u64 *deadline);
-/* Writes what is left until deadline; does nothing for NULL. A fault is not an error, as on Linux. */
-void timeout_left_timespec(u64 uts, u64 deadline);
-void timeout_left_timeval(u64 utv, u64 deadline);
+/* Writes what is left until deadline; does nothing for NULL. False: could not be written. */
+bool timeout_left_timespec(u64 uts, u64 deadline);
+bool timeout_left_timeval(u64 utv, u64 deadline);
 
 #endif

@@ -185,24 +185,24 @@ static struct timespec_k left(u64 deadline)
 	return ns_to_timespec(deadline > now ? deadline - now : 0);
 }
 
-void timeout_left_timespec(u64 uts, u64 deadline)
+bool timeout_left_timespec(u64 uts, u64 deadline)
 {
 	struct timespec_k ts;
 
 	if (!uts)
-		return;
+		return true;
 	ts = left(deadline);
-	(void)copy_to_user((void *)uts, &ts, sizeof(ts));
+	return !copy_to_user((void *)uts, &ts, sizeof(ts));
 }
 
-void timeout_left_timeval(u64 utv, u64 deadline)
+bool timeout_left_timeval(u64 utv, u64 deadline)
 {
 	struct timespec_k ts;
 	struct timeval_k tv;
 
 	if (!utv)
-		return;
+		return true;
 	ts = left(deadline);
 	tv = (struct timeval_k){ ts.sec, ts.nsec / NSEC_PER_USEC };
-	(void)copy_to_user((void *)utv, &tv, sizeof(tv));
+	return !copy_to_user((void *)utv, &tv, sizeof(tv));
 }
