@@ -99,42 +99,25 @@ static int add_program(struct build *b, struct err *e)
 	return 0;
 }
 
-static int add_match(struct build *b, const struct file_rule *r, const char *host, bool many,
+/* What one path of a rule becomes. `into`: `to` is a directory that takes it under its own name. */
+static int add_match(struct build *b, const struct file_rule *r, const char *host, bool into,
 		     struct err *e)
 {
-	const char *base = strrchr(host, '/');
+	const char *base = strrchr(host, '/') + 1; /* host is absolute */
+	char real[PATH_MAX], *to;
 	struct stat st;
-	char *to;
 	int ret;
 
-	base = base ? base + 1 : host;
-	if (lstat(host, &st))
-		return err_set(e, "%s: %s: %s", r->where, host, strerror(errno));
-	if (!r->to)
-		to = format("%s", host);
-	else if (r->to[strlen(r->to) - 1] == '/' || (many && !S_ISDIR(st.st_mode)))
-		to = format("%s/%s", r->to, base);
-	else if (many)
-		to = format("%s/%s", r->to, base);
-	else
-		to = format("%s", r->to);
+	/* A file named by a rule means its content: what a link leads to may not be packed. */
+	if (!realpath(host, real) || stat(real, &st))
+		return err_set(e, "%s: %s: %s; correct `from`", r->where, host, strerror(errno));
+	to = !r->to ? format("%s", host) : into ? format("%s/%s", r->to, base) : format("%s", r->to);
 	if (S_ISDIR(st.st_mode))
-		ret = tree_add_dir(&b->tree, host, to, r->mode, e);
+		ret = tree_add_dir(&b->tree, real, to, r->mode, e);
 	else if (!r->to && !r->mode)
 		ret = tree_add_same_path(&b->tree, host, e) ? 0 : -1;
-	else if (S_ISLNK(st.st_mode) && r->to) {
-		/* A single file given by name means its content; what a link leads to may not be packed. */
-		char real[PATH_MAX];
-
-		ret = -1;
-		if (!realpath(host, real))
-			err_errno(e, "%s: %s", r->where, host);
-		else if (!stat(real, &st) && S_ISDIR(st.st_mode))
-			ret = tree_add_dir(&b->tree, real, to, r->mode, e);
-		else
-			ret = tree_add(&b->tree, real, to, r->mode, e) ? 0 : -1;
-	} else
-		ret = tree_add(&b->tree, host, to, r->mode, e) ? 0 : -1;
+	else
+		ret = tree_add(&b->tree, real, to, r->mode, e) ? 0 : -1;
 	free(to);
 	return ret;
 }
@@ -159,7 +142,8 @@ static int add_rule(struct build *b, const struct file_rule *r, struct err *e)
 			g.gl_pathv[k - 1] = t;
 		}
 	for (size_t i = 0; i < g.gl_pathc && !ret; i++)
-		ret = add_match(b, r, g.gl_pathv[i], pattern, e);
+		ret = add_match(b, r, g.gl_pathv[i],
+				pattern || (r->to && r->to[strlen(r->to) - 1] == '/'), e);
 	globfree(&g);
 	return ret;
 }
@@ -461,6 +445,7 @@ out:
 	if (b.progress)
 		fputs("\r\033[K", stderr);
 	tree_free(&b.tree);
+	strings_free(&b.lib_dirs);
 	free(other);
 	return ret;
 }

@@ -14,6 +14,8 @@ struct build {
 	uint32_t uid, gid;
 	const void *libos; /* libos.elf */
 	size_t libos_len;
+	bool glibc, musl; /* a program in it wants that interpreter */
+	struct strings lib_dirs; /* where glibc's ld.so looks: ld.so.conf, then its own defaults */
 	bool progress; /* write to a terminal what is being done */
 	size_t warnings;
 };
@@ -29,6 +31,12 @@ int build_base_files(struct build *b, struct err *e);
 
 /* closure.c: interpreters and libraries of every ELF file in the tree that was not looked at. */
 int build_closure(struct build *b, struct err *e);
+
+/* closure.c: the interpreter of a script, and what that needs to be found. */
+int build_script(struct build *b, struct node *script, struct err *e);
+
+/* ld_cache.c: /etc/ld.so.cache for the libraries in b->lib_dirs, unless the image has one. */
+int build_ld_cache(struct build *b, struct err *e);
 
 /* A line on standard error that does not stop the build. */
 void build_warn(struct build *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -16,18 +16,15 @@
 static const char public_word[] = "junction-public-key-1";
 static const char secret_word[] = "junction-secret-key-1";
 
-static int read_text(const char *path, int secret, char *text, size_t size, struct err *e)
+static int read_text(const char *path, struct stat *st, char *text, size_t size, struct err *e)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct stat st;
 	ssize_t n = -1;
 
 	if (fd < 0)
 		return err_errno(e, "%s", path);
-	if (fstat(fd, &st)) {
+	if (fstat(fd, st)) {
 		err_errno(e, "%s", path);
-	} else if (secret && (st.st_mode & 077)) {
-		err_set(e, "%s: others can read this secret key; chmod 600 it", path);
 	} else {
 		n = read(fd, text, size - 1);
 		if (n < 0)
@@ -56,6 +53,7 @@ static int decode(const char *text, const char *word, uint8_t *out, size_t len)
 
 int keys_read_public(const char *text, uint8_t out[KEYS_PUBLIC_LEN], struct err *e)
 {
+	struct stat st;
 	char buf[256];
 	size_t got;
 
@@ -63,7 +61,7 @@ int keys_read_public(const char *text, uint8_t out[KEYS_PUBLIC_LEN], struct err 
 	    !sodium_hex2bin(out, KEYS_PUBLIC_LEN, text, 2 * KEYS_PUBLIC_LEN, NULL, &got, NULL) &&
 	    got == KEYS_PUBLIC_LEN)
 		return 0;
-	if (read_text(text, 0, buf, sizeof(buf), e))
+	if (read_text(text, &st, buf, sizeof(buf), e))
 		return -1;
 	if (!strncmp(buf, secret_word, strlen(secret_word))) {
 		sodium_memzero(buf, sizeof(buf));
@@ -77,17 +75,24 @@ int keys_read_public(const char *text, uint8_t out[KEYS_PUBLIC_LEN], struct err 
 int keys_read_secret(const char *path, uint8_t out[KEYS_SECRET_LEN], struct err *e)
 {
 	uint8_t pub[KEYS_PUBLIC_LEN], again[KEYS_SECRET_LEN];
+	struct stat st;
 	char buf[512];
 	int bad;
 
-	if (read_text(path, 1, buf, sizeof(buf), e))
+	if (read_text(path, &st, buf, sizeof(buf), e))
 		return -1;
+	if (!strncmp(buf, public_word, strlen(public_word)))
+		return err_set(e, "%s: a public key where the secret one is wanted; give the .key file", path);
 	bad = decode(buf, secret_word, out, KEYS_SECRET_LEN);
 	sodium_memzero(buf, sizeof(buf));
 	if (!bad) { /* both halves of the key belong together */
 		crypto_sign_ed25519_seed_keypair(pub, again, out);
 		bad = sodium_memcmp(again, out, KEYS_SECRET_LEN);
 		sodium_memzero(again, sizeof(again));
+	}
+	if (!bad && (st.st_mode & 077)) {
+		sodium_memzero(out, KEYS_SECRET_LEN);
+		return err_set(e, "%s: others can read this secret key; chmod 600 it", path);
 	}
 	if (bad)
 		return err_set(e, "%s: not a secret key; make a pair with junction keygen", path);

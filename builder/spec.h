@@ -12,7 +12,7 @@
 
 /* Files to pack: a file, a directory with all in it, or what a glob(7) pattern matches. */
 struct file_rule {
-	char *from; /* on the host; relative to the recipe's directory */
+	char *from; /* absolute, on the host */
 	char *to; /* in the image; NULL: the same absolute path. Ends in '/': into that directory */
 	uint32_t mode; /* of the files, 0: as on the host */
 	char *where; /* "recipe.yaml:12", for messages */

@@ -2,7 +2,6 @@
  * tree_host.c - the root file system while it is being put together: content, and files of the host.
  */
 #include <dirent.h>
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "builder/elf_needs.h"
 #include "builder/tree_int.h"
 
 #define KEEP_BYTES (1u << 20) /* larger files that are not rewritten are read again when written */
@@ -66,18 +66,6 @@ static int grow_table(struct tree *t)
 	return 0;
 }
 
-static bool elf_code(const uint8_t *p, size_t len)
-{
-	Elf64_Ehdr h;
-
-	if (len < sizeof(h))
-		return false;
-	memcpy(&h, p, sizeof(h));
-	return !memcmp(h.e_ident, ELFMAG, SELFMAG) && h.e_ident[EI_CLASS] == ELFCLASS64 &&
-	       h.e_ident[EI_DATA] == ELFDATA2LSB && h.e_machine == EM_X86_64 &&
-	       (h.e_type == ET_EXEC || h.e_type == ET_DYN);
-}
-
 /* Takes `bytes` (malloc'ed). Returns the blob of that content, new or known. */
 static struct blob *blob_of(struct tree *t, uint8_t *bytes, size_t len, const char *path, struct err *e)
 {
@@ -99,7 +87,7 @@ static struct blob *blob_of(struct tree *t, uint8_t *bytes, size_t len, const ch
 		goto oom;
 	memcpy(b->hash, hash, sizeof(hash));
 	b->size = len;
-	b->is_elf = elf_code(bytes, len);
+	b->is_elf = elf_is_code(bytes, len);
 	b->path = path ? strdup(path) : NULL;
 	b->next = t->blobs;
 	t->blobs = b;

@@ -32,13 +32,18 @@ struct cred {
 	u32 securebits;
 };
 
+#define FIRST_PID 2 /* of the first process; its parent is 1, as if an init had started it */
+#define PID_MAX 32768
+
 struct proc {
-	spinlock_t lock; /* threads, nr_threads, exiting */
+	spinlock_t lock; /* threads, nr_threads, exiting, cred */
 	int pid, ppid, pgid, sid;
-	struct list_head threads;
+	struct list_head threads; /* changed with lock and sig_lock held: readers need one of them */
+	struct uthread *leader; /* NULL after the first thread has ended */
 	u32 nr_threads;
 	u32 exiting; /* exit_group or a fatal signal: threads must end */
 	int exit_status; /* as wait(2) */
+	int leader_status; /* of the first thread, when it ended by exit(2) before the others */
 	struct waitq exit_wait; /* threads of a dying process wait here for the others */
 
 	struct mm *mm;
@@ -67,6 +72,7 @@ struct proc {
 	struct ksigaction actions[NSIG];
 	struct sigpending pending;
 	u32 nr_sigqueued;
+	u32 stopped; /* the stop signal by which all threads are stopped, or 0 */
 	struct waitq signalfd_wait; /* signalfd readers */
 
 	/* time/: setitimer and timer_create */
@@ -85,9 +91,13 @@ struct proc *proc_create(void);
  * trapframe; on p->threads, with a tid; not started (uthread_start). NULL: no memory or limit.
  */
 struct uthread *proc_create_thread(struct proc *p, void (*fn)(void *), void *arg);
-/* On the way to user mode when UT_WORK_RSEQ was set: current() was switched, preempted or signalled. */
-struct trapframe;
-void rseq_exit_work(struct trapframe *tf);
+/*
+ * Gives a fresh uthread its tid (the pid for the first one) and puts it among the threads of its
+ * process; call before uthread_start(). 0 or -EAGAIN (no tid free) or -ENOMEM.
+ */
+int proc_add_thread(struct uthread *ut);
+/* Number of threads, and tids in ascending order from `from` on, for /proc/self/task: 0 at the end. */
+int proc_next_tid(struct proc *p, int from);
 static inline struct proc *current_proc(void)
 {
 	return current()->proc;
@@ -97,7 +107,16 @@ struct uthread *uthread_find(int tid);
 struct proc *proc_find(int pid);
 /* Ends the process with a wait(2) status: kills all its threads. From any of its threads; never returns. */
 noreturn void proc_exit_group(int wait_status);
-/* From the exit path of a thread that saw UT_WORK_EXIT. */
+/* From the exit path of a thread that saw UT_WORK_EXIT; code as exit(2) takes it. */
 noreturn void thread_exit(int code);
+/* Sets current's FS base now and for later switches. */
+void thread_set_fsbase(u64 base);
+u64 thread_get_fsbase(void);
+/* On the way to user mode when UT_WORK_RSEQ was set: current() was switched, preempted or signalled. */
+void rseq_exit_work(struct trapframe *tf);
+
+/* tid.c: tids and pids are one name space; the table holds a pointer per tid in use. */
+int tid_alloc(struct uthread *ut);
+void tid_free(int tid);
 
 #endif

@@ -1,0 +1,154 @@
+/*
+ * exit.c - the end of threads and of the process: exit(2), exit_group(2), wait(2).
+ *
+ * The instance has one process, so its end is the end of the host process: nothing of it survives that
+ * another process could see half done, and no thread needs to be stopped in an orderly way. The
+ * first one to set proc->exiting decides the status; what other kthreads still do is cut off by host_exit().
+ */
+#include <linux/wait.h>
+
+#include "libos/abi/control.h"
+#include "libos/mm/alloc.h"
+#include "libos/mm/shm.h"
+#include "libos/mm/usercopy.h"
+#include "libos/platform/hostcall.h"
+#include "libos/proc/futex.h"
+#include "libos/proc/proc.h"
+#include "libos/signal/signal.h"
+
+static void publish_stats(struct control *ctl)
+{
+	struct control_stats *s = &ctl->stats;
+
+	for (u32 i = 0; i < nr_kthreads; i++) {
+		s->syscalls_fast += kthreads[i].nr_syscalls;
+		s->syscalls_trapped += kthreads[i].nr_traps;
+		s->host_calls += kthreads[i].nr_host_calls;
+		s->preemptions += kthreads[i].nr_preemptions;
+		s->context_switches += kthreads[i].nr_switches;
+	}
+	s->arena_peak = alloc_peak();
+	s->shm_peak = shm_pages_used() << PAGE_SHIFT;
+}
+
+/* Tells the supervisor how it ended and ends the host process. */
+static noreturn void instance_exit(int wait_status)
+{
+	struct control *ctl = (struct control *)LIBOS_CONTROL_BASE;
+	int sig = wait_status & 0x7f;
+
+	publish_stats(ctl);
+	WRITE_ONCE(ctl->exit_status, wait_status);
+	__atomic_store_n(&ctl->state, CTL_EXITED, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&ctl->doorbell, 1, __ATOMIC_SEQ_CST);
+	if (READ_ONCE(ctl->supervisor_waiting))
+		host_futex_wake(&ctl->doorbell, 1, true);
+	host_exit(sig ? 128 + sig : wait_status >> 8 & 0xff);
+}
+
+void proc_exit_group(int wait_status)
+{
+	struct proc *p = current_proc();
+
+	if (__atomic_exchange_n(&p->exiting, 1, __ATOMIC_SEQ_CST))
+		for (;;) { /* another thread is at it */
+			uthread_prepare(UT_UNINTERRUPTIBLE);
+			uthread_schedule(NEVER);
+		}
+	p->exit_status = wait_status;
+	instance_exit(wait_status);
+}
+
+/* Takes current() out of its process. Its user memory must not be touched any more. */
+static void leave_process(struct uthread *ut)
+{
+	struct proc *p = ut->proc;
+
+	spin_lock(&p->lock);
+	spin_lock(&p->sig_lock);
+	list_del(&ut->proc_link);
+	p->nr_threads--;
+	p->dead_cpu_ns += uthread_cpu_ns(ut);
+	if (p->leader == ut)
+		p->leader = NULL;
+	signal_thread_exit(ut);
+	spin_unlock(&p->sig_lock);
+	spin_unlock(&p->lock);
+	tid_free(ut->tid);
+}
+
+void thread_exit(int code)
+{
+	struct uthread *ut = current();
+	struct proc *p = ut->proc;
+	int status = (code & 0xff) << 8;
+
+	if (p->leader == ut)
+		p->leader_status = status;
+	/* The count cannot grow behind our back if it is 1, and of several last ones each sees the other. */
+	spin_lock(&p->lock);
+	ut->exiting = 1;
+	bool last = true;
+	struct uthread *t;
+	list_for_each_entry(t, &p->threads, proc_link)
+		if (!t->exiting)
+			last = false;
+	spin_unlock(&p->lock);
+	if (last)
+		proc_exit_group(p->leader_status);
+
+	futex_exit_robust_list();
+	if (ut->clear_child_tid) {
+		u64 addr = ut->clear_child_tid;
+
+		ut->clear_child_tid = 0;
+		if (!put_user_u32(0, (void *)addr))
+			futex_wake(p->mm, addr, 1);
+	}
+	leave_process(ut);
+	uthread_exit();
+}
+
+long sys_exit(int code)
+{
+	thread_exit(code);
+}
+
+long sys_exit_group(int code)
+{
+	proc_exit_group((code & 0xff) << 8);
+}
+
+/* There are no children before fork(2) exists; arguments are checked as wait(2) says. */
+long sys_wait4(int pid, u64 ustatus, int options, u64 rusage)
+{
+	if (options & ~(WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL))
+		return -EINVAL;
+	return pid == INT32_MIN ? -ESRCH : -ECHILD;
+}
+
+long sys_waitid(int which, int pid, u64 uinfo, int options, u64 rusage)
+{
+	if (options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL))
+		return -EINVAL;
+	if (!(options & (WEXITED | WSTOPPED | WCONTINUED)))
+		return -EINVAL;
+	switch (which) {
+	case P_ALL:
+		break;
+	case P_PID:
+		if (pid <= 0)
+			return -EINVAL;
+		break;
+	case P_PGID:
+	case P_PIDFD:
+		if (pid < 0)
+			return -EINVAL;
+		if (which == P_PIDFD)
+			return -EBADF;
+		break;
+	default:
+		return -EINVAL;
+	}
+	return -ECHILD;
+}

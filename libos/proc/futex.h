@@ -1,0 +1,16 @@
+/*
+ * futex.h - what the rest of the library OS wants of futexes.
+ */
+#ifndef LIBOS_PROC_FUTEX_H
+#define LIBOS_PROC_FUTEX_H
+
+#include "libos/lib/types.h"
+
+struct mm;
+
+/* Wakes at most n waiters on the user word at uaddr. Returns how many, -EINVAL or -EFAULT. */
+long futex_wake(struct mm *mm, u64 uaddr, int n);
+/* Marks the robust futexes of current(), which ends, as ownerless and wakes a waiter of each. */
+void futex_exit_robust_list(void);
+
+#endif
