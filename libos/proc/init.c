@@ -6,6 +6,7 @@
 #include "libos/fs/file.h"
 #include "libos/mm/alloc.h"
 #include "libos/mm/mm.h"
+#include "libos/proc/futex.h"
 #include "libos/proc/info.h"
 #include "libos/time/clock.h"
 
@@ -50,7 +51,9 @@ struct proc *proc_create(void)
 	p->fdt = fdtable_create();
 	if (!p->mm || !p->fdt)
 		return NULL;
-	if (!init_proc)
+	if (!init_proc) {
+		futex_init();
 		init_proc = p;
+	}
 	return p;
 }
