@@ -24,7 +24,6 @@ _Static_assert(NR_SYSCALLS == 512, "entry.S");
 
 u8 idle_stacks[CTL_MAX_KTHREADS][IDLE_STACK_SIZE] __attribute__((aligned(4096)));
 static struct uthread idle_uthreads[CTL_MAX_KTHREADS];
-static u32 nr_arrived;
 static struct control *const ctl = (struct control *)LIBOS_CONTROL_BASE;
 
 extern const char __arena_start[];
@@ -56,15 +55,15 @@ void kthread_init(struct kthread *kt, u32 id)
 	kt->kstack_top = (u64)idle->kstack + IDLE_STACK_SIZE - 8;
 }
 
-/* Leaves the loader behind: unmaps all that is neither ours nor the host's vDSO. */
+/*
+ * Leaves the loader behind: unmaps all that is neither ours nor the host's vDSO. What a kthread that has
+ * just been made may still execute stands inside the window (loader/stub.S).
+ */
 static void unmap_loader(void)
 {
 	const struct control_boot *b = &ctl->boot;
 	u64 start = b->host_vdso_start, end = b->host_vdso_end;
 
-	/* A kthread that has just been made may still stand in the loader's code. */
-	while (__atomic_load_n(&nr_arrived, __ATOMIC_ACQUIRE) != nr_kthreads - 1)
-		cpu_relax();
 	host_munmap(0, LIBOS_WINDOW_START);
 	if (start >= LIBOS_WINDOW_END && end > start && end <= USER_ADDR_MAX) {
 		host_munmap(LIBOS_WINDOW_END, start - LIBOS_WINDOW_END);
@@ -175,7 +174,6 @@ noreturn void libos_main(u32 id)
 	struct kthread *kt = &kthreads[id];
 
 	if (id) {
-		__atomic_fetch_add(&nr_arrived, 1, __ATOMIC_ACQ_REL);
 		while (!__atomic_load_n(&ctl->park[id].word, __ATOMIC_ACQUIRE))
 			host_futex_wait(&ctl->park[id].word, 0, NEVER, true);
 		kthread_begin(kt);
