@@ -17,17 +17,13 @@
 #define SI_USER 0
 #define SI_TIMER (-2)
 
-int signal_dequeue(ksigset_t set, struct siginfo_k *info);
-
 struct signalfd {
 	ksigset_t mask; /* signals that it takes */
 };
 
 static bool has_pending(struct signalfd *s)
 {
-	struct uthread *ut = current();
-
-	return (READ_ONCE(ut->sig.pending.set) | READ_ONCE(ut->proc->pending.set)) & READ_ONCE(s->mask);
+	return signal_pending_set() & READ_ONCE(s->mask);
 }
 
 static void to_record(struct signalfd_siginfo *out, const struct siginfo_k *in)

@@ -25,8 +25,9 @@ enum sigpending_how sigpending_check(struct sigpending *p, const struct siginfo_
 	if (info->code == SI_TIMER_CODE) {
 		list_for_each_entry(q, &p->queue, link) {
 			if (q->info.code == SI_TIMER_CODE && q->info.timer.tid == info->timer.tid) {
-				if (q->info.timer.overrun < INT32_MAX)
-					q->info.timer.overrun++;
+				u64 n = (u64)q->info.timer.overrun + info->timer.overrun + 1;
+
+				q->info.timer.overrun = n < INT32_MAX ? n : INT32_MAX;
 				return SIGPENDING_OVERRUN;
 			}
 		}

@@ -21,6 +21,7 @@
 #include "libos/proc/proc.h"
 #include "libos/signal/internal.h"
 #include "libos/signal/signal.h"
+#include "libos/time/itimer.h"
 
 void signal_free(struct sigqueue *q)
 {
@@ -71,6 +72,8 @@ int signal_take(struct uthread *ut, ksigset_t set, struct siginfo_k *info, struc
 		*q = sigpending_take(from, sig, info);
 		if (*q)
 			ut->proc->nr_sigqueued--;
+		if (info->code == SI_TIMER)
+			ptimer_signal_taken(ut->proc, info);
 	}
 	return sig;
 }
