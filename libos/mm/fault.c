@@ -79,6 +79,22 @@ int mm_classify_fault(struct mm *mm, u64 addr, int *sig)
 	return code;
 }
 
+bool mm_shared_object(struct mm *mm, u64 addr, u64 *object, u64 *off)
+{
+	struct vma *v;
+	bool shared;
+
+	mutex_lock(&mm->lock);
+	v = vma_at(mm, addr);
+	shared = v && v->flags & VM_SHARED && (v->file || v->smap);
+	if (shared) {
+		*object = !v->file ? (u64)v->smap : v->file->inode ? (u64)v->file->inode : (u64)v->file;
+		*off = (v->file ? v->off : v->smap_index << PAGE_SHIFT) + (addr - v->start);
+	}
+	mutex_unlock(&mm->lock);
+	return shared;
+}
+
 /* The area through which file offset off of v's file is executed, nearest to v; NULL: none. */
 static struct vma *find_text(struct mm *mm, struct vma *v, u64 off)
 {

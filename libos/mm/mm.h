@@ -35,6 +35,12 @@ int mm_classify_fault(struct mm *mm, u64 addr, int *sig);
  */
 u64 mm_translate_site(struct mm *mm, u64 rip, bool to_original);
 
+/*
+ * For shared futexes: names the object mapped at addr and the offset of addr in it, the same for every mapping of it.
+ * False: not shared memory. May sleep.
+ */
+bool mm_shared_object(struct mm *mm, u64 addr, u64 *object, u64 *off);
+
 /* /proc/self/maps and smaps: calls emit for each area in order. */
 struct mm_area_info {
 	u64 start, end, off;

@@ -103,7 +103,7 @@ void thread_exit(int code)
 
 		ut->clear_child_tid = 0;
 		if (!put_user_u32(0, (void *)addr))
-			futex_wake(p->mm, addr, 1);
+			futex_wake(addr, 1);
 	}
 	leave_process(ut);
 	uthread_exit();

@@ -1,8 +1,7 @@
 /*
  * futex.c - futex(2): sleeping on a word of user memory.
  *
- * A waiter stands in the hash bucket of (address space, address). Private and shared futexes have the same
- * key, because one process is all that can share them; so a wake-up of either kind finds both.
+ * A waiter stands in the hash bucket of its key (futex_hash.h).
  *
  * A waiter compares the word under the bucket lock and is queued before that is released; a waker changes
  * the word first and then takes the lock: so either the waiter sees the new value or the waker the waiter.
@@ -15,6 +14,7 @@
 #include <linux/futex.h>
 
 #include "libos/lib/printf.h"
+#include "libos/mm/mm.h"
 #include "libos/mm/usercopy.h"
 #include "libos/proc/futex.h"
 #include "libos/proc/futex_int.h"
@@ -35,13 +35,24 @@ struct futex_bucket *futex_bucket(struct futex_key key)
 }
 
 /* -EINVAL or -EFAULT, as Linux's get_futex_key(). */
-int futex_key(u64 uaddr, struct futex_key *key)
+int futex_key(u64 uaddr, bool shared, struct futex_key *key)
 {
+	struct mm *mm = current_proc()->mm;
+	u32 dummy;
+
 	if (uaddr % sizeof(u32))
 		return -EINVAL;
 	if (!access_ok(uaddr, sizeof(u32)))
 		return -EFAULT;
-	*key = (struct futex_key){ current_proc()->mm, uaddr };
+	if (!shared) {
+		*key = (struct futex_key){ (u64)mm, uaddr };
+		return 0;
+	}
+	/* What a shared futex lies in must exist, on Linux, to name it. */
+	if (get_user_u32(&dummy, (void *)uaddr))
+		return -EFAULT;
+	if (!mm_shared_object(mm, uaddr, &key->object, &key->addr))
+		*key = (struct futex_key){ (u64)mm + 1, uaddr };
 	return 0;
 }
 
@@ -109,7 +120,7 @@ long futex_sleep(struct futex_q *q, u64 deadline)
 	return unqueue(q) ? r : 0;
 }
 
-static long wait_once(u64 uaddr, u32 val, u64 deadline, u32 bitset)
+static long wait_once(u64 uaddr, bool shared, u32 val, u64 deadline, u32 bitset)
 {
 	struct futex_q q = { .ut = current(), .bitset = bitset };
 	struct futex_bucket *b;
@@ -118,7 +129,7 @@ static long wait_once(u64 uaddr, u32 val, u64 deadline, u32 bitset)
 
 	if (!bitset)
 		return -EINVAL;
-	r = futex_key(uaddr, &q.key);
+	r = futex_key(uaddr, shared, &q.key);
 	if (r)
 		return r;
 	if (get_user_u32(&now, (void *)uaddr))
@@ -139,10 +150,10 @@ static long wait_once(u64 uaddr, u32 val, u64 deadline, u32 bitset)
 
 static long wait_restart(struct uthread *ut);
 
-static long futex_wait(u64 uaddr, u32 val, u64 deadline, u32 bitset)
+static long futex_wait(u64 uaddr, bool shared, u32 val, u64 deadline, u32 bitset)
 {
 	struct uthread *ut = current();
-	long r = wait_once(uaddr, val, deadline, bitset);
+	long r = wait_once(uaddr, shared, val, deadline, bitset);
 
 	if (r != -ERESTARTSYS || deadline == NEVER)
 		return r;
@@ -151,6 +162,7 @@ static long futex_wait(u64 uaddr, u32 val, u64 deadline, u32 bitset)
 	ut->restart_args[1] = val;
 	ut->restart_args[2] = deadline;
 	ut->restart_args[3] = bitset;
+	ut->restart_args[4] = shared;
 	return -ERESTART_RESTARTBLOCK;
 }
 
@@ -159,7 +171,7 @@ static long wait_restart(struct uthread *ut)
 	u64 *a = ut->restart_args;
 
 	ut->restart_fn = NULL;
-	return futex_wait(a[0], a[1], a[2], a[3]);
+	return futex_wait(a[0], a[4], a[1], a[2], a[3]);
 }
 
 static bool any_waiter(struct futex_bucket *b)
@@ -204,25 +216,19 @@ static long wake_key(struct futex_key key, int n, u32 bitset)
 static long wake_user(u64 uaddr, bool shared, int n, u32 bitset)
 {
 	struct futex_key key;
-	u32 dummy;
 	int r;
 
 	if (!bitset)
 		return -EINVAL;
-	r = futex_key(uaddr, &key);
+	r = futex_key(uaddr, shared, &key);
 	if (r)
 		return r;
-	/* What a shared futex lies in must exist, on Linux, to name it. */
-	if (shared && get_user_u32(&dummy, (void *)uaddr))
-		return -EFAULT;
 	return wake_key(key, n, bitset);
 }
 
-long futex_wake(struct mm *mm, u64 uaddr, int n)
+long futex_wake(u64 uaddr, int n)
 {
-	if (uaddr % sizeof(u32))
-		return -EINVAL;
-	return wake_key((struct futex_key){ mm, uaddr }, n, FUTEX_BITSET_MATCH_ANY);
+	return wake_user(uaddr, true, n, FUTEX_BITSET_MATCH_ANY);
 }
 
 static void lock_two(struct futex_bucket *a, struct futex_bucket *b)
@@ -239,7 +245,7 @@ static void unlock_two(struct futex_bucket *a, struct futex_bucket *b)
 		spin_unlock(&b->lock);
 }
 
-static long requeue(u64 uaddr, u64 uaddr2, int nr_wake, int nr_requeue, const u32 *expected)
+static long requeue(u64 uaddr, u64 uaddr2, bool shared, int nr_wake, int nr_requeue, const u32 *expected)
 {
 	struct futex_key k1, k2;
 	struct futex_bucket *b1, *b2;
@@ -250,9 +256,9 @@ static long requeue(u64 uaddr, u64 uaddr2, int nr_wake, int nr_requeue, const u3
 
 	if (nr_wake < 0 || nr_requeue < 0)
 		return -EINVAL;
-	r = futex_key(uaddr, &k1);
+	r = futex_key(uaddr, shared, &k1);
 	if (!r)
-		r = futex_key(uaddr2, &k2);
+		r = futex_key(uaddr2, shared, &k2);
 	if (r)
 		return r;
 	if (expected && get_user_u32(&v, (void *)uaddr))
@@ -342,16 +348,16 @@ static int user_op(u32 enc, u64 uaddr)
 	}
 }
 
-static long wake_op(u64 uaddr, u64 uaddr2, int nr_wake, int nr_wake2, u32 enc)
+static long wake_op(u64 uaddr, u64 uaddr2, bool shared, int nr_wake, int nr_wake2, u32 enc)
 {
 	struct futex_key k1, k2;
 	struct futex_bucket *b1, *b2;
 	long woken, more;
-	int r = futex_key(uaddr, &k1);
+	int r = futex_key(uaddr, shared, &k1);
 	u32 dummy;
 
 	if (!r)
-		r = futex_key(uaddr2, &k2);
+		r = futex_key(uaddr2, shared, &k2);
 	if (r)
 		return r;
 	if (get_user_u32(&dummy, (void *)uaddr2))
@@ -412,26 +418,26 @@ long sys_futex(u64 uaddr, int op, u32 val, u64 utime, u64 uaddr2, u32 val3)
 		return -ENOSYS;
 	switch (cmd) {
 	case FUTEX_WAIT:
-		return futex_wait(uaddr, val, deadline, FUTEX_BITSET_MATCH_ANY);
+		return futex_wait(uaddr, shared, val, deadline, FUTEX_BITSET_MATCH_ANY);
 	case FUTEX_WAIT_BITSET:
-		return futex_wait(uaddr, val, deadline, val3);
+		return futex_wait(uaddr, shared, val, deadline, val3);
 	case FUTEX_WAKE:
 		return wake_user(uaddr, shared, val, FUTEX_BITSET_MATCH_ANY);
 	case FUTEX_WAKE_BITSET:
 		return wake_user(uaddr, shared, val, val3);
 	case FUTEX_REQUEUE:
-		return requeue(uaddr, uaddr2, val, (u32)utime, NULL);
+		return requeue(uaddr, uaddr2, shared, val, (u32)utime, NULL);
 	case FUTEX_CMP_REQUEUE:
-		return requeue(uaddr, uaddr2, val, (u32)utime, &val3);
+		return requeue(uaddr, uaddr2, shared, val, (u32)utime, &val3);
 	case FUTEX_WAKE_OP:
-		return wake_op(uaddr, uaddr2, val, (u32)utime, val3);
+		return wake_op(uaddr, uaddr2, shared, val, (u32)utime, val3);
 	case FUTEX_LOCK_PI:
 	case FUTEX_LOCK_PI2:
-		return futex_lock_pi(uaddr, deadline, false);
+		return futex_lock_pi(uaddr, shared, deadline, false);
 	case FUTEX_TRYLOCK_PI:
-		return futex_lock_pi(uaddr, NEVER, true);
+		return futex_lock_pi(uaddr, shared, NEVER, true);
 	case FUTEX_UNLOCK_PI:
-		return futex_unlock_pi(uaddr);
+		return futex_unlock_pi(uaddr, shared);
 	}
 	return -ENOSYS;
 }

@@ -6,12 +6,10 @@
 
 #include "libos/lib/types.h"
 
-struct mm;
-
 /* Once at boot. */
 void futex_init(void);
-/* Wakes at most n waiters on the user word at uaddr. Returns how many, -EINVAL or -EFAULT. */
-long futex_wake(struct mm *mm, u64 uaddr, int n);
+/* FUTEX_WAKE (shared) in current()'s address space. Returns how many, -EINVAL or -EFAULT. */
+long futex_wake(u64 uaddr, int n);
 /* Marks the robust futexes of current(), which ends, as ownerless and wakes a waiter of each. */
 void futex_exit_robust_list(void);
 

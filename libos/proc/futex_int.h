@@ -26,13 +26,13 @@ struct futex_q {
 };
 
 struct futex_bucket *futex_bucket(struct futex_key key);
-int futex_key(u64 uaddr, struct futex_key *key);
+int futex_key(u64 uaddr, bool shared, struct futex_key *key);
 void futex_queue(struct futex_bucket *b, struct futex_q *q);
 void futex_wake_one(struct futex_bucket *b, struct futex_q *q);
 long futex_sleep(struct futex_q *q, u64 deadline);
 
 /* futex_pi.c */
-long futex_lock_pi(u64 uaddr, u64 deadline, bool try);
-long futex_unlock_pi(u64 uaddr);
+long futex_lock_pi(u64 uaddr, bool shared, u64 deadline, bool try);
+long futex_unlock_pi(u64 uaddr, bool shared);
 
 #endif

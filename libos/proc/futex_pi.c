@@ -33,12 +33,12 @@ static struct futex_q *top_waiter(struct futex_bucket *b, struct futex_key key, 
  * Tries to take the lock, else announces a waiter in the word. With the bucket's lock. 1: taken. 0: the caller is to be
  * queued. -EAGAIN: held (try). -EDEADLK, -ESRCH, -EFAULT.
  */
-static int take_or_announce(struct futex_bucket *b, struct futex_key key, bool try)
+static int take_or_announce(struct futex_bucket *b, struct futex_key key, u64 uaddr, bool try)
 {
 	u32 tid = current()->tid, old, new, seen;
 	bool more, taking;
 
-	if (get_user_u32(&old, (void *)key.addr))
+	if (get_user_u32(&old, (void *)uaddr))
 		return -EFAULT;
 	for (;;) {
 		u32 owner = old & FUTEX_TID_MASK;
@@ -60,7 +60,7 @@ static int take_or_announce(struct futex_bucket *b, struct futex_key key, bool t
 			uthread_put(t);
 			new = old | FUTEX_WAITERS;
 		}
-		if (user_cmpxchg_u32((void *)key.addr, old, new, &seen))
+		if (user_cmpxchg_u32((void *)uaddr, old, new, &seen))
 			return -EFAULT;
 		if (seen == old)
 			return taking;
@@ -68,12 +68,12 @@ static int take_or_announce(struct futex_bucket *b, struct futex_key key, bool t
 	}
 }
 
-long futex_lock_pi(u64 uaddr, u64 deadline, bool try)
+long futex_lock_pi(u64 uaddr, bool shared, u64 deadline, bool try)
 {
 	struct futex_q q = { .ut = current(), .pi = true };
 	struct futex_bucket *b;
 	u32 dummy;
-	long r = futex_key(uaddr, &q.key);
+	long r = futex_key(uaddr, shared, &q.key);
 
 	if (r)
 		return r;
@@ -81,7 +81,7 @@ long futex_lock_pi(u64 uaddr, u64 deadline, bool try)
 		return -EFAULT;
 	b = futex_bucket(q.key);
 	spin_lock(&b->lock);
-	r = take_or_announce(b, q.key, try);
+	r = take_or_announce(b, q.key, uaddr, try);
 	if (!r)
 		futex_queue(b, &q);
 	spin_unlock(&b->lock);
@@ -92,13 +92,14 @@ long futex_lock_pi(u64 uaddr, u64 deadline, bool try)
 }
 
 /* Gives the lock whose word is `old` to the first waiter, or frees it (new word `freed`); with the lock. */
-static int hand_over(struct futex_bucket *b, struct futex_key key, u32 old, u32 flags, u32 freed)
+static int hand_over(struct futex_bucket *b, struct futex_key key, u64 uaddr, u32 old, u32 flags,
+		     u32 freed)
 {
 	bool more;
 	struct futex_q *top = top_waiter(b, key, &more);
 	u32 new = top ? (u32)top->ut->tid | (more ? FUTEX_WAITERS : 0) | flags : freed, seen;
 
-	if (user_cmpxchg_u32((void *)key.addr, old, new, &seen))
+	if (user_cmpxchg_u32((void *)uaddr, old, new, &seen))
 		return -EFAULT;
 	if (seen != old)
 		return -EAGAIN;
@@ -107,11 +108,11 @@ static int hand_over(struct futex_bucket *b, struct futex_key key, u32 old, u32 
 	return 0;
 }
 
-long futex_unlock_pi(u64 uaddr)
+long futex_unlock_pi(u64 uaddr, bool shared)
 {
 	struct futex_key key;
 	struct futex_bucket *b;
-	long r = futex_key(uaddr, &key);
+	long r = futex_key(uaddr, shared, &key);
 	u32 v;
 
 	if (r)
@@ -123,7 +124,7 @@ long futex_unlock_pi(u64 uaddr)
 		if ((v & FUTEX_TID_MASK) != (u32)current()->tid)
 			return -EPERM;
 		spin_lock(&b->lock);
-		r = hand_over(b, key, v, 0, 0);
+		r = hand_over(b, key, uaddr, v, 0, 0);
 		spin_unlock(&b->lock);
 	} while (r == -EAGAIN);
 	return r;
@@ -135,15 +136,15 @@ long futex_unlock_pi(u64 uaddr)
 static bool futex_death(u64 uaddr, bool pi, bool pending_op)
 {
 	struct uthread *ut = current();
-	struct futex_key key = { ut->proc->mm, uaddr };
+	struct futex_key key;
 	u32 v, new, seen;
 
-	if (uaddr % sizeof(u32) || get_user_u32(&v, (void *)uaddr))
+	if (futex_key(uaddr, true, &key) || get_user_u32(&v, (void *)uaddr))
 		return false;
 	for (;;) {
 		if (pending_op && !pi && !(v & FUTEX_TID_MASK)) {
 			/* It was unlocking: the word is free, but the wake-up may not have been made. */
-			futex_wake(key.mm, uaddr, 1);
+			futex_wake(uaddr, 1);
 			return true;
 		}
 		if ((v & FUTEX_TID_MASK) != (u32)ut->tid)
@@ -153,7 +154,7 @@ static bool futex_death(u64 uaddr, bool pi, bool pending_op)
 			int r;
 
 			spin_lock(&b->lock);
-			r = hand_over(b, key, v, FUTEX_OWNER_DIED, FUTEX_OWNER_DIED);
+			r = hand_over(b, key, uaddr, v, FUTEX_OWNER_DIED, FUTEX_OWNER_DIED);
 			spin_unlock(&b->lock);
 			if (r != -EAGAIN)
 				return !r;
@@ -169,7 +170,7 @@ static bool futex_death(u64 uaddr, bool pi, bool pending_op)
 		v = seen;
 	}
 	if (v & FUTEX_WAITERS)
-		futex_wake(key.mm, uaddr, 1);
+		futex_wake(uaddr, 1);
 	return true;
 }
 

@@ -267,6 +267,9 @@ long sys_rt_sigreturn(void)
 			tf->orig_rax = mc->rax;
 			return signal_restart_syscall(tf);
 		}
+	} else {
+		/* Code in the original that was moved into a trampoline is there now. */
+		tf->rip = mm_translate_site(ut->proc->mm, tf->rip, false);
 	}
 	return tf->rax;
 }
