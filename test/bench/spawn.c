@@ -1,5 +1,4 @@
 /* spawn.c - spawn N COMMAND...: wall time from posix_spawn to reaped, as JSON: min, p50, p99 in ms. */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@ import threading
 
 from .case import ROOT, Failure
 
-ENV = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": "/usr/bin:/bin", "HOME": "/", "TERM": "dumb"}
+ENV = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin", "HOME": "/", "TERM": "dumb"}
 WORK = "/mnt"  # the working directory of both runs, so that paths are equal
 
 _locks = {}
