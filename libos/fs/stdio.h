@@ -12,4 +12,7 @@
  */
 void stdio_kick(void);
 
+/* Opens /dev/tty: the terminal that the standard streams are. -ENXIO: there is none. */
+int stdio_open_tty(struct file *f);
+
 #endif
