@@ -542,4 +542,5 @@ static int reg_fsync(struct file *f)
 const struct file_ops memfs_reg_fops = {
 	.name = "file", .read = reg_read, .write = reg_write, .llseek = reg_llseek,
 	.map_pages = reg_map_pages, .truncate = reg_truncate, .fallocate = reg_fallocate, .fsync = reg_fsync,
+	.getattr = file_getattr,
 };

@@ -4,6 +4,7 @@
 #include "libos/fs/memfs.h"
 
 #include <linux/fcntl.h>
+#include <linux/fs.h>
 #include <linux/stat.h>
 
 #include "libos/fs/jfs.h"
@@ -557,7 +558,7 @@ static int dir_fsync(struct file *f)
 
 const struct file_ops memfs_dir_fops = {
 	.name = "directory", .read = dir_read, .llseek = dir_llseek, .iterate = memfs_iterate,
-	.fsync = dir_fsync,
+	.fsync = dir_fsync, .getattr = file_getattr,
 };
 
 static void memfs_getattr(struct inode *inode, struct kstat *st)
