@@ -362,8 +362,8 @@ static int write_parts(struct build *b, int fd, const char *out, uint64_t mtime,
 
 	if (rootfs_init(&r, &b->tree, mtime, e))
 		return -1;
-	p.libos = b->libos;
-	p.libos_len = b->libos_len;
+	p.libos = b->spec->libos;
+	p.libos_len = b->spec->libos_len;
 	p.rootfs = &r;
 	p.progress = b->progress ? say_packed : NULL;
 	if (!record_make(b->spec, b->uid, b->gid, &record, &p.record_len, e) &&
@@ -412,19 +412,10 @@ int build_image(struct build_spec *spec, const char *out, struct err *e)
 {
 	struct build b = {.spec = spec, .progress = isatty(2)};
 	struct { struct build *b; struct err *e; uint64_t mtime; } pyc = {&b, e, mtime_of_all()};
-	uint8_t *other = NULL;
-	struct stat st;
 	int ret = -1;
 
-	b.libos = libos_elf(&b.libos_len);
-	if (spec->libos) {
-		other = read_file(spec->libos, &st, &b.libos_len, e);
-		if (!other)
-			return -1;
-		b.libos = other;
-	}
 	if (tree_init(&b.tree, e))
-		goto out;
+		return -1;
 	say(&b, "reading files");
 	if (add_content(&b, e) || find_entry(&b, e))
 		goto out;
@@ -446,6 +437,5 @@ out:
 		fputs("\r\033[K", stderr);
 	tree_free(&b.tree);
 	strings_free(&b.lib_dirs);
-	free(other);
 	return ret;
 }

@@ -12,8 +12,6 @@ struct build {
 	struct tree tree;
 	struct node *program;
 	uint32_t uid, gid;
-	const void *libos; /* libos.elf */
-	size_t libos_len;
 	bool glibc, musl; /* a program in it wants that interpreter */
 	struct strings lib_dirs; /* where glibc's ld.so looks: ld.so.conf, then its own defaults */
 	bool progress; /* write to a terminal what is being done */

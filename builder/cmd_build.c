@@ -26,6 +26,10 @@ const char cmd_build_help[] =
 	"  --libos ELF   another library OS than the one inside junction (for its developers)\n"
 	"  ARGS          default arguments of the program (with -f: instead of the recipe's)\n";
 
+/* The libOS that this junction was built with: libos_blob.S. */
+extern const char libos_blob_start[] __attribute__((visibility("hidden")));
+extern const char libos_blob_end[] __attribute__((visibility("hidden")));
+
 struct options {
 	const char *out, *recipe, *program, *name, *libos;
 };
@@ -85,6 +89,8 @@ int cmd_build(int argc, char **argv, struct err *e)
 	struct build_spec spec = {0};
 	struct store_image img;
 	struct options o = {0};
+	uint8_t *libos = NULL;
+	struct stat st;
 	int status = parse(argc, argv, &o, &spec, e);
 
 	if (status)
@@ -101,8 +107,14 @@ int cmd_build(int argc, char **argv, struct err *e)
 		free(spec.name);
 		spec.name = format("%s", o.name);
 	}
-	if (o.libos)
-		spec.libos = format("%s", o.libos);
+	spec.libos = libos_blob_start;
+	spec.libos_len = libos_blob_end - libos_blob_start;
+	if (o.libos) {
+		libos = read_file(o.libos, &st, &spec.libos_len, e);
+		if (!libos)
+			goto out;
+		spec.libos = libos;
+	}
 	for (int i = 1; i < argc; i++)
 		if (!strcmp(argv[i], "--")) {
 			strings_free(&spec.args);
@@ -122,5 +134,6 @@ int cmd_build(int argc, char **argv, struct err *e)
 	status = 0;
 out:
 	spec_free(&spec);
+	free(libos);
 	return status;
 }

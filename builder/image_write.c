@@ -42,15 +42,6 @@ struct writer {
 	size_t nr_loads;
 };
 
-const void *libos_elf(size_t *len)
-{
-	extern const char libos_blob_start[] __attribute__((visibility("hidden")));
-	extern const char libos_blob_end[] __attribute__((visibility("hidden")));
-
-	*len = libos_blob_end - libos_blob_start;
-	return libos_blob_start;
-}
-
 static int elf_failed(struct writer *w, const char *what)
 {
 	return err_set(w->e, "%s: %s: %s", w->name, what, elf_errmsg(-1));

@@ -27,7 +27,4 @@ int image_write(int fd, const char *name, const struct image_parts *parts, struc
 /* Signs an image in memory: sets flag, key and signature in the header at `bytes`. 64-byte secret key. */
 void image_sign(uint8_t *bytes, const uint8_t *secret_key);
 
-/* The libOS that this junction was built with. */
-const void *libos_elf(size_t *len);
-
 #endif

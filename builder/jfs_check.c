@@ -85,7 +85,7 @@ static int check_sites(const struct view *v, uint32_t ino, const struct jfs_inod
 		return bad_ino(v, ino, "its sites leave the table");
 	for (uint32_t i = 0; i < in->site_count; i++)
 		if (s[i].original >= in->size || s[i].trampoline >= in->size ||
-		    (i && s[i].trampoline <= s[i - 1].trampoline))
+		    (i && (s[i].trampoline <= s[i - 1].trampoline || s[i].original < s[i - 1].original)))
 			return bad_ino(v, ino, "its sites leave the file or are not sorted");
 	return 0;
 }

@@ -91,9 +91,9 @@ static json_t *describe_libos(const struct build *b)
 	char hex[65];
 	json_t *o = json_object();
 
-	crypto_generichash_blake2b(hash, sizeof(hash), b->libos, b->libos_len, NULL, 0);
+	crypto_generichash_blake2b(hash, sizeof(hash), b->spec->libos, b->spec->libos_len, NULL, 0);
 	sodium_bin2hex(hex, sizeof(hex), hash, sizeof(hash));
-	json_object_set_new(o, "size", json_integer(b->libos_len));
+	json_object_set_new(o, "size", json_integer(b->spec->libos_len));
 	json_object_set_new(o, "blake2b", json_string(hex));
 	return o;
 }

@@ -21,7 +21,6 @@ void spec_free(struct build_spec *s)
 	free(s->entry);
 	free(s->workdir);
 	free(s->user);
-	free(s->libos);
 	free(s->where);
 	strings_free(&s->args);
 	strings_free(&s->env);

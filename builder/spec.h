@@ -4,6 +4,7 @@
 #ifndef JUNCTION_BUILDER_SPEC_H
 #define JUNCTION_BUILDER_SPEC_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "builder/err.h"
@@ -32,7 +33,8 @@ struct build_spec {
 	struct file_rule *files;
 	size_t nr_files;
 	struct strings rootfs; /* directories of the host */
-	char *libos; /* host path of another libOS than the built-in one, NULL: that one */
+	const void *libos; /* libos.elf, the caller's */
+	size_t libos_len;
 	char *where; /* what to name in messages: the recipe or the program */
 };
 
