@@ -357,9 +357,13 @@ int exec_map(struct exec_args *x, struct exec_addrs *at)
 	mutex_lock(&mm->lock);
 	mm->exe_start = e->low;
 	mm->exe_end = e->high;
-	/* The heap begins some way behind the program; never in another mapping's way on purpose. */
+	/*
+	 * The heap begins some way behind the program. Where the program itself stands anywhere, a short way
+	 * will do, and needs no page table of its own.
+	 */
 	random_bytes(&rnd, sizeof(rnd));
-	mm->brk_start = mm->brk = e->high + ((rnd & 0x1fff) << PAGE_SHIFT);
+	rnd &= e->eh.e_type == ET_DYN ? 0x3f : 0x1fff;
+	mm->brk_start = mm->brk = e->high + (rnd << PAGE_SHIFT);
 	if (vma_overlaps(mm, e->high, mm->brk_start + PAGE_SIZE))
 		mm->brk_start = mm->brk = e->high;
 	mutex_unlock(&mm->lock);

@@ -13,6 +13,12 @@
 #include "libos/lib/random.h"
 
 #define HOST_ANON (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+#define FILL_ANON_MAX (256ul << 10)
+#define FILL_DATA_MAX (16ul << 10)
+#define FILL_TEXT_MAX (4ul << 20)
+#define FILL_STACK (16ul << 10) /* what a thread touches at once at the top of its stack */
+#define TABLE_MIDDLE (1ul << 20) /* set: in the upper half of what one page table covers */
+#define MMAP_RND_PAGES 0xffffu
 #define MMAP_MIN_GAP (128ul << 20) /* below the stack, as Linux */
 #define MAP_LEGACY_MASK (MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | \
 	MAP_EXECUTABLE | MAP_UNINITIALIZED | MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | \
@@ -327,6 +333,26 @@ static int check_file(struct file *file, int prot, int type, u32 *vmflags)
 	return 0;
 }
 
+/*
+ * Whether the host should fill a fresh mapping at once. A page fault costs an order of magnitude more than a
+ * page filled along with its neighbours (two orders under nested virtualization), so memory that is
+ * likely to be touched is: small anonymous areas, the text of programs and libraries (whose pages
+ * are in the page cache anyway), and data segments of a few pages. Large and explicitly sparse ones are not.
+ */
+static bool worth_filling(int prot, int flags, u64 len, const struct file *file)
+{
+	if ((flags & MAP_POPULATE) && !(flags & MAP_NONBLOCK))
+		return true;
+	if (!(flags & MAP_PRIVATE) || (flags & (MAP_NORESERVE | MAP_STACK)) || !(prot & PROT_READ))
+		return false;
+	if (!file)
+		return (prot & PROT_WRITE) && len <= FILL_ANON_MAX;
+	if (prot & PROT_WRITE)
+		return len <= FILL_DATA_MAX;
+	/* ld.so first maps a whole library to find room: that is no text. */
+	return len <= FILL_TEXT_MAX && ((prot & PROT_EXEC) || (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)));
+}
+
 /* mm_mmap with the lock held and len, off in whole pages. */
 static s64 do_mmap(struct mm *mm, u64 addr, u64 len, int prot, int flags, struct file *file, u64 off)
 {
@@ -368,7 +394,7 @@ static s64 do_mmap(struct mm *mm, u64 addr, u64 len, int prot, int flags, struct
 		if (r < 0)
 			return r;
 	}
-	if (((flags & MAP_POPULATE) && !(flags & MAP_NONBLOCK)) || (vmflags & VM_LOCKED))
+	if ((vmflags & VM_LOCKED) || worth_filling(prot, flags, len, file))
 		host_flags = MAP_POPULATE;
 	return add_area(mm, addr, addr + len, prot, vmflags, file, off, host_flags);
 }
@@ -434,6 +460,9 @@ static int protect_host(struct mm *mm, struct vma *v, u64 end, int prot)
 					     MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 			v->hole = v->end;
 			changed = false;
+			/* Most likely the stack of a new thread: reserved, then made accessible. */
+			if ((prot & PROT_WRITE) && v->end - v->start >= 4 * FILL_STACK)
+				host_madvise(v->end - FILL_STACK, FILL_STACK, MADV_POPULATE_WRITE);
 		}
 		if (changed && backed > v->start) {
 			if (hi == v->start) {
@@ -545,21 +574,30 @@ static u64 do_brk(struct mm *mm, u64 brk)
 			return mm->brk;
 		if (may_map(mm, new - old, PROT_READ | PROT_WRITE, 0, false) < 0 ||
 		    add_area(mm, old, new, PROT_READ | PROT_WRITE, VM_MAYWRITE | VM_HEAP, NULL, 0,
-			     mm->def_flags & VM_LOCKED ? MAP_POPULATE : 0) < 0)
+			     new - old <= FILL_ANON_MAX || mm->def_flags & VM_LOCKED ? MAP_POPULATE : 0) < 0)
 			return mm->brk;
 	}
 	mm->brk = brk;
 	return brk;
 }
 
+/*
+ * Mappings go down from some way below the stack, as on Linux, but within the same GiB if possible, so
+ * that they share page tables. An inaccessible page above them keeps the host from taking apart the
+ * tables of the whole region whenever its only mapping goes, which costs several page faults' time.
+ */
 void mm_set_layout(struct mm *mm, u64 stack_top, u64 stack_size)
 {
-	u64 rnd, gap = max(stack_size + STACK_GUARD, MMAP_MIN_GAP);
+	u64 gap = max(stack_size + STACK_GUARD, MMAP_MIN_GAP), base;
+	u32 rnd;
 
 	random_bytes(&rnd, sizeof(rnd));
-	rnd &= (1ul << 28) - 1; /* pages, as vm.mmap_rnd_bits has it */
+	base = page_down(stack_top - gap - ((u64)(rnd & MMAP_RND_PAGES) << PAGE_SHIFT)) | TABLE_MIDDLE;
 	mm->stack_top = stack_top;
-	mm->mmap_base = page_down(stack_top - gap - (rnd << PAGE_SHIFT));
+	mm->mmap_base = base;
+	if (!vma_overlaps(mm, base, base + PAGE_SIZE) &&
+	    host_mmap(base, PAGE_SIZE, PROT_NONE, HOST_ANON, -1, 0) >= 0)
+		reserve(mm, base, base + PAGE_SIZE, VM_RESERVED);
 }
 
 long sys_mmap(u64 addr, u64 len, int prot, int flags, int fd, u64 off)

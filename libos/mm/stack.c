@@ -19,7 +19,8 @@
 #define STACK_MIN (128ul << 10)
 #define STACK_MAX (1ul << 30)
 #define STACK_DEFAULT (8ul << 20)
-#define STACK_RND_PAGES 0x3fffffu /* 16 GiB */
+#define STACK_FILL (32ul << 10) /* filled at once: what every program touches */
+#define STACK_RND_PAGES 0xfffffffu /* 1 TiB: the mappings below follow it */
 
 extern char __vdso_start[];
 
@@ -117,6 +118,7 @@ int stack_map(struct exec_args *x)
 	if (r >= 0) {
 		/* It would take a whole huge page on the first touch where the host has them for all. */
 		host_madvise(top - size, size, MADV_NOHUGEPAGE);
+		host_madvise(top - STACK_FILL, STACK_FILL, MADV_POPULATE_WRITE);
 		mm_set_layout(mm, top, size);
 	}
 	mutex_unlock(&mm->lock);
