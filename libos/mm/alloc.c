@@ -25,6 +25,7 @@
 
 #define MAX_ORDER 22 /* 16 GiB */
 #define RELEASE_ORDER 8 /* freed blocks from 1 MiB on go back to the host */
+#define FILL_PAGES 32
 #define SLAB_MAX 2048ul
 #define CACHE_MAX 32
 
@@ -63,6 +64,7 @@ static spinlock_t page_lock;
 static struct page *pages;
 static u64 base; /* address of page 0 */
 static u32 frontier, nr_pages;
+static u32 filled; /* pages up to here were touched, or the host was asked to fill them */
 static u32 free_heads[MAX_ORDER + 1];
 static u64 used_pages, peak_pages;
 
@@ -76,6 +78,10 @@ static struct slab_cache *this_cache(unsigned class)
 }
 
 static void host_release(void *p, unsigned order)
+{
+}
+
+static void host_fill(u32 from, u32 n)
 {
 }
 #else
@@ -92,6 +98,12 @@ static inline struct slab_cache *this_cache(unsigned class)
 static void host_release(void *p, unsigned order)
 {
 	host_madvise((u64)p, PAGE_SIZE << order, MADV_REMOVE);
+}
+
+/* Many pages in one host call: a page fault for each would take ten times as long. */
+static void host_fill(u32 from, u32 n)
+{
+	host_madvise(base + ((u64)from << PAGE_SHIFT), (u64)n << PAGE_SHIFT, MADV_POPULATE_WRITE);
 }
 #endif
 
@@ -183,6 +195,14 @@ static u32 block_alloc(unsigned order)
 		return 0;
 	skipped = frontier;
 	frontier = i + n;
+	if (frontier > filled) {
+		u32 from = max(filled, skipped), to = min(frontier + FILL_PAGES, nr_pages);
+
+		/* Large blocks are left to whoever touches them. */
+		if (n <= FILL_PAGES)
+			host_fill(from, to - from);
+		filled = n <= FILL_PAGES ? to : frontier;
+	}
 	pages[i].kind = PAGE_USED; /* before it may be looked at as a buddy */
 	range_free(skipped, i - skipped);
 out:
@@ -435,6 +455,7 @@ void alloc_init(u64 start, u64 end)
 	BUG_ON(frontier >= nr_pages);
 	memset(free_heads, 0, sizeof(free_heads));
 	used_pages = peak_pages = 0;
+	filled = frontier;
 
 	for (unsigned i = 0, s = 0; i < NR_CLASSES; i++) {
 		struct slab_class *c = &classes[i];

@@ -20,6 +20,7 @@
 #endif
 
 #define WORD_BITS 64ul
+#define FILL_PAGES 16ul
 #define DIRTY_MAX 1024 /* free pages that may still hold memory: 4 MiB */
 
 static struct {
@@ -31,6 +32,7 @@ static struct {
 	u64 *full; /* bit per word of taken */
 	u64 *dirty; /* bit per page: free, but not zero */
 	u32 *refs;
+	u64 filled; /* pages below were taken once, or are filled by the host already */
 	u64 first_word; /* no word of taken before it has room */
 } store;
 
@@ -41,6 +43,10 @@ static void host_release(u64 page, u64 n)
 {
 	memset(page_ptr(page), 0, n << PAGE_SHIFT);
 }
+
+static void host_fill(u64 page, u64 n)
+{
+}
 #else
 #define page_ptr(i) shm_ptr(i)
 static void host_release(u64 page, u64 n)
@@ -48,6 +54,11 @@ static void host_release(u64 page, u64 n)
 	/* If the host refuses, the pages would come back dirty: clear them by hand. */
 	if (host_madvise((u64)shm_ptr(page), n << PAGE_SHIFT, MADV_REMOVE) < 0)
 		memset(shm_ptr(page), 0, n << PAGE_SHIFT);
+}
+
+static void host_fill(u64 page, u64 n)
+{
+	host_madvise((u64)shm_ptr(page), n << PAGE_SHIFT, MADV_POPULATE_WRITE);
 }
 #endif
 
@@ -147,6 +158,14 @@ s64 shm_alloc(u64 n, u64 near)
 	for (u64 i = page; i < page + n; i++) {
 		take(i);
 		__atomic_store_n(&store.refs[i], 1, __ATOMIC_RELAXED);
+	}
+	if (page + n > store.filled) {
+		/* A file that grows page by page: the next few in one host call, instead of a fault each. */
+		u64 to = min(page + FILL_PAGES, store.nr_pages);
+
+		if (n == 1)
+			host_fill(page, to - page);
+		store.filled = n == 1 ? to : page + n;
 	}
 	store.used += n;
 	store.peak = max(store.peak, store.used);
