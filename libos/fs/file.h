@@ -38,6 +38,7 @@ struct file_ops {
 	u32 (*poll)(struct file *f, struct poll_table *pt);
 	long (*ioctl)(struct file *f, unsigned cmd, u64 arg);
 	s64 (*llseek)(struct file *f, s64 off, int whence);
+	bool lseek_zero; /* a stream, but lseek(2) answers 0 instead of ESPIPE (eventfd and its kind) */
 	/*
 	 * Backing of file pages for mmap: see mm.h. NULL: not mappable (-ENODEV). Pages of CTL_FD_SHM come
 	 * with a reference each, whatever the mapping; the caller gives it back with shm_put().

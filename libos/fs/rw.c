@@ -277,7 +277,7 @@ long sys_lseek(int fd, s64 off, int whence)
 	else if (whence < 0 || whence > SEEK_MAX)
 		r = -EINVAL;
 	else if (!seekable(f))
-		r = -ESPIPE;
+		r = f->ops->lseek_zero ? 0 : -ESPIPE;
 	else {
 		locked = pos_lock(f, ref);
 		r = f->ops->llseek(f, off, whence);

@@ -508,6 +508,7 @@ static u32 epoll_poll(struct file *f, struct poll_table *pt)
 static const struct file_ops epoll_ops = {
 	.name = "eventpoll",
 	.poll = epoll_poll,
+	.lseek_zero = true,
 	.getattr = anon_getattr,
 	.release = epoll_release,
 };

@@ -101,6 +101,7 @@ static const struct file_ops eventfd_ops = {
 	.read = eventfd_read,
 	.write = eventfd_write,
 	.poll = eventfd_poll,
+	.lseek_zero = true,
 	.getattr = anon_getattr,
 	.release = eventfd_release,
 };

@@ -113,6 +113,7 @@ static const struct file_ops signalfd_ops = {
 	.name = "signalfd",
 	.read = signalfd_read,
 	.poll = signalfd_poll,
+	.lseek_zero = true,
 	.getattr = anon_getattr,
 	.release = signalfd_release,
 };

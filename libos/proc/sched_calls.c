@@ -1,11 +1,10 @@
 /*
- * sched_calls.c - scheduling policy, priority and affinity as system calls; membarrier.
+ * sched_calls.c - scheduling policy, priority and affinity as system calls.
  *
  * The scheduler is a fair round robin. Nice values and the batch and idle policies are kept and told again,
  * but weigh nothing yet; a real-time policy is refused with -EPERM, as without CAP_SYS_NICE.
  */
 #include <linux/capability.h>
-#include <linux/membarrier.h>
 #include <linux/resource.h>
 #include <linux/sched.h>
 #include <linux/sched/types.h>

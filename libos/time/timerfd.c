@@ -117,6 +117,7 @@ static const struct file_ops timerfd_ops = {
 	.name = "timerfd",
 	.read = timerfd_read,
 	.poll = timerfd_poll,
+	.lseek_zero = true,
 	.getattr = anon_getattr,
 	.release = timerfd_release,
 };
