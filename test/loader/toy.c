@@ -71,11 +71,17 @@ __attribute__((used)) void toy_on_signal(int sig, char *info, char *uc)
 {
 	if (sig == CTL_KICK_SIGNAL) {
 		__atomic_fetch_add(&kicks, 1, __ATOMIC_SEQ_CST);
+		SYS(futex, &kicks, FUTEX_WAKE, 1);
 	} else if (sig == SIGSYS) {
 		last_nr = *(unsigned *)(info + SI_SYSCALL_NR);
 		last_arch = *(unsigned *)(info + SI_ARCH);
 		traps++;
 		*(long *)(uc + UC_RAX) = -38;
+	} else if (sig == SIGSEGV && **(unsigned short **)(uc + UC_RIP) == 0x80cd) {
+		/* int 0x80 on a kernel without 32-bit calls: no answer of the host either. */
+		*(long *)(uc + UC_RIP) += 2;
+		*(long *)(uc + UC_RAX) = -38;
+		traps++;
 	} else if (recover) {
 		*(long *)(uc + UC_RIP) = (long)recover;
 		recover = 0;
@@ -105,7 +111,8 @@ static void put(int ring, const char *s, unsigned long len)
 		unsigned tail = __atomic_load_n(&r->tail, __ATOMIC_SEQ_CST);
 
 		if (__atomic_load_n(&r->consumer_closed, __ATOMIC_SEQ_CST)) {
-			CONTROL->exit_status = 13; /* SIGPIPE */
+			/* SIGPIPE when the reader has gone, else what a program does with a write error. */
+			CONTROL->exit_status = r->consumer_closed == 32 ? 13 : 0;
 			CONTROL->state = CTL_EXITED;
 			SYS(exit_group, 0, 0, 0);
 		}
@@ -437,6 +444,20 @@ __attribute__((used)) void toy_main(void)
 		doorbell();
 		for (;;)
 			wait_word(&kicks, kicks);
+	} else if (equal(name, "exited-but-alive")) {
+		CONTROL->state = CTL_EXITED;
+		CONTROL->exit_status = 5 << 8;
+		doorbell();
+		for (;;)
+			wait_word(&kicks, kicks);
+	} else if (equal(name, "stdin-spam")) {
+		/* Asks for input again and again without ever taking it, and never ends by itself. */
+		for (ulong i = 0; i < 20000; i++) {
+			CONTROL->stdin_want = 0xffffffff;
+			CONTROL->stdin_poll = 1;
+			doorbell();
+		}
+		leave(0);
 	} else if (equal(name, "scribble")) {
 		scenario_scribble();
 	} else if (equal(name, "fault")) {
