@@ -10,6 +10,7 @@
  */
 #include <linux/stat.h>
 
+#include "libos/fs/locks.h"
 #include "libos/fs/vfs.h"
 #include "libos/lib/string.h"
 #include "libos/mm/alloc.h"
@@ -87,6 +88,7 @@ void ns_write_unlock(void)
 	__atomic_fetch_and(&ns_word, ~NS_WRITER, __ATOMIC_RELEASE);
 	for (; unlikely(i); i = next) {
 		next = i->dead_next;
+		locks_free(i);
 		if (i->ops->free)
 			i->ops->free(i);
 		kfree(i, sizeof(*i));
@@ -311,7 +313,7 @@ void dput(struct dentry *d)
 
 bool dentry_deleted(const struct dentry *d)
 {
-	return d->parent != d && !(d->flags & (DENTRY_HASHED | DENTRY_UNCACHED));
+	return d != d->sb->root && !(d->flags & (DENTRY_HASHED | DENTRY_UNCACHED));
 }
 
 static char *prepend(char *p, const char *buf, const char *s, size_t len)

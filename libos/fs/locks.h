@@ -14,6 +14,8 @@ long fcntl_lock(struct file *f, int fd, unsigned cmd, u64 arg);
 void locks_closed(struct file *f, struct proc *p);
 /* The open file goes: its flock and open file description locks go. */
 void locks_released(struct file *f);
+/* An inode goes. */
+void locks_free(struct inode *i);
 /* F_ADD_SEALS, F_GET_SEALS (memfd.c). */
 long memfd_seals(struct file *f, unsigned cmd, u64 arg);
 

@@ -431,6 +431,8 @@ s64 memfs_map_pages(struct inode *i, u64 pgoff, u64 n, bool write, int *fd, u64 
 		return -ENXIO;
 	n = min(n, nr - pgoff);
 	if (write) {
+		if (i->reg.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+			return -EPERM;
 		mutex_lock(&i->mutex);
 		first = own_page(i, pgoff, false);
 		if (first >= 0) {

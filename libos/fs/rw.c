@@ -32,6 +32,12 @@ static inline void pos_unlock(struct file *f, bool locked)
 		mutex_unlock(&f->pos_lock);
 }
 
+/* A transfer may not reach beyond the largest offset. */
+static inline bool range_ok(u64 pos, size_t n)
+{
+	return (s64)(pos + n) >= 0;
+}
+
 static long read_iter(struct file *f, bool ref, struct iov_iter *it)
 {
 	u64 pos;
@@ -46,8 +52,12 @@ static long read_iter(struct file *f, bool ref, struct iov_iter *it)
 		return f->ops->read(f, it, NULL);
 	locked = pos_lock(f, ref);
 	pos = f->pos;
-	r = f->ops->read(f, it, &pos);
-	f->pos = pos;
+	if (likely(range_ok(pos, it->count))) {
+		r = f->ops->read(f, it, &pos);
+		f->pos = pos;
+	} else {
+		r = -EINVAL;
+	}
 	pos_unlock(f, locked);
 	return r;
 }
@@ -66,8 +76,12 @@ static long write_iter(struct file *f, bool ref, struct iov_iter *it)
 		return f->ops->write(f, it, NULL);
 	locked = pos_lock(f, ref);
 	pos = f->pos;
-	r = f->ops->write(f, it, &pos);
-	f->pos = pos;
+	if (likely(range_ok(pos, it->count))) {
+		r = f->ops->write(f, it, &pos);
+		f->pos = pos;
+	} else {
+		r = -EINVAL;
+	}
 	pos_unlock(f, locked);
 	return r;
 }
@@ -118,7 +132,7 @@ static long pread_iter(struct file *f, struct iov_iter *it, u64 pos)
 		return -EBADF;
 	if (!f->ops->read)
 		return -EINVAL;
-	return f->ops->read(f, it, &pos);
+	return range_ok(pos, it->count) ? f->ops->read(f, it, &pos) : -EINVAL;
 }
 
 static long pwrite_iter(struct file *f, struct iov_iter *it, u64 pos)
@@ -129,7 +143,7 @@ static long pwrite_iter(struct file *f, struct iov_iter *it, u64 pos)
 		return -EBADF;
 	if (!f->ops->write)
 		return -EINVAL;
-	return f->ops->write(f, it, &pos);
+	return range_ok(pos, it->count) ? f->ops->write(f, it, &pos) : -EINVAL;
 }
 
 long sys_pread64(int fd, u64 buf, size_t n, s64 pos)
