@@ -19,6 +19,7 @@
 #include "libos/fs/jfs.h"
 #include "libos/fs/memfs.h"
 #include "libos/lib/string.h"
+#include "libos/mm/mm.h"
 #include "libos/mm/shm.h"
 #include "libos/proc/proc.h"
 #include "libos/signal/signal.h"
@@ -295,11 +296,13 @@ static int set_size(struct inode *i, u64 size)
 int memfs_truncate(struct inode *i, u64 size)
 {
 	int err = 0;
+	bool shrunk;
 	s64 limit;
 
 	if (size > MAX_FILE_SIZE)
 		return -EFBIG;
 	mutex_lock(&i->mutex);
+	shrunk = size < i->size;
 	if (size > i->size) {
 		limit = write_limit(size - 1, 1);
 		if (limit < 0)
@@ -314,6 +317,8 @@ int memfs_truncate(struct inode *i, u64 size)
 		touch_mtime(i);
 	}
 	mutex_unlock(&i->mutex);
+	if (!err && shrunk)
+		mm_file_changed(i, page_up(size), UINT64_MAX, true);
 	return err;
 }
 
@@ -400,6 +405,8 @@ int memfs_fallocate(struct inode *i, int mode, u64 off, u64 len)
 		touch_mtime(i);
 	}
 	mutex_unlock(&i->mutex);
+	if (!err && mode & FALLOC_FL_PUNCH_HOLE)
+		mm_file_changed(i, page_up(off), page_down(end), false);
 	return err;
 }
 

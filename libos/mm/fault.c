@@ -95,6 +95,36 @@ bool mm_shared_object(struct mm *mm, u64 addr, u64 *object, u64 *off)
 	return shared;
 }
 
+void mm_file_changed(struct inode *inode, u64 from, u64 to, bool truncated)
+{
+	struct mm *mm = current_proc()->mm;
+
+	mutex_lock(&mm->lock);
+	for (struct vma *v = mm->first; v; v = v->next) {
+		u64 lo = max(from, v->off), hi = min(to, v->off + (v->end - v->start)), a, b;
+		s64 r;
+
+		/* Copies that were written to live on, except beyond the end of the file. */
+		if (!v->file || v->file->inode != inode || lo >= hi || (!truncated && !(v->flags & VM_SHARED)))
+			continue;
+		a = v->start + (lo - v->off);
+		b = min(v->start + (hi - v->off), v->hole);
+		if (a >= b)
+			continue;
+		r = map_host(v, a, b, 0);
+		if (r < 0)
+			r = a;
+		if ((u64)r < b) {
+			host_munmap(r, v->hole - r);
+			if (v->smap)
+				smap_drop(v->smap, v->smap_index + ((r - v->start) >> PAGE_SHIFT),
+					  (v->hole - r) >> PAGE_SHIFT);
+			v->hole = r;
+		}
+	}
+	mutex_unlock(&mm->lock);
+}
+
 /* The area through which file offset off of v's file is executed, nearest to v; NULL: none. */
 static struct vma *find_text(struct mm *mm, struct vma *v, u64 off)
 {

@@ -29,6 +29,12 @@ int mm_mprotect(struct mm *mm, u64 addr, u64 len, int prot);
  */
 int mm_classify_fault(struct mm *mm, u64 addr, int *sig);
 /*
+ * Pages [from, to) of a file (bytes, whole pages) are gone: cut off (truncated), or punched out. Mappings show
+ * what map_pages says now; beyond the end of the file, SIGBUS. May sleep; no lock of the file held.
+ */
+struct inode;
+void mm_file_changed(struct inode *inode, u64 from, u64 to, bool truncated);
+/*
  * to_original: if rip lies in a trampoline of a rewritten ELF file, the address where the original program
  * would be; else (back from a signal handler) if rip is a displaced address of the original, its place in
  * the trampoline. Else rip itself. See builder/rewrite.md. May sleep.

@@ -10,12 +10,16 @@
  */
 #include "libos/mm/internal.h"
 
+#include <linux/stat.h>
+
+#include "libos/fs/vfs.h"
 #include "libos/lib/random.h"
 
 #define HOST_ANON (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 #define FILL_ANON_MAX (256ul << 10)
 #define FILL_DATA_MAX (16ul << 10)
 #define FILL_TEXT_MAX (4ul << 20)
+#define FILL_HOLE_PAGES 4096
 #define FILL_STACK (16ul << 10) /* what a thread touches at once at the top of its stack */
 #define TABLE_MIDDLE (1ul << 20) /* set: in the upper half of what one page table covers */
 #define MMAP_RND_PAGES 0xffffu
@@ -144,9 +148,12 @@ static s64 map_file(struct vma *v, u64 start, u64 end, int host_flags)
 	while (pos < end) {
 		u64 n = (end - pos) >> PAGE_SHIFT, off = 0;
 		int fd = -1, flags = MAP_PRIVATE | MAP_NORESERVE | host_flags;
-		s64 r = v->file->ops->map_pages(v->file, (v->off + (pos - v->start)) >> PAGE_SHIFT, n,
-						shared, &fd, &off);
+		u64 pgoff = (v->off + (pos - v->start)) >> PAGE_SHIFT;
+		s64 r = v->file->ops->map_pages(v->file, pgoff, n, shared && (v->flags & VM_MAYWRITE), &fd, &off);
 
+		/* A hole of a file: what others write there later must show, unless it is out of proportion. */
+		if (r > 0 && fd < 0 && v->file->inode && S_ISREG(v->file->inode->mode) && r <= FILL_HOLE_PAGES)
+			r = v->file->ops->map_pages(v->file, pgoff, r, true, &fd, &off);
 		if (r == -ENXIO || r == 0)
 			break;
 		if (r < 0)
@@ -248,9 +255,7 @@ s64 add_area(struct mm *mm, u64 start, u64 end, int prot, u32 vmflags, struct fi
 	v->prot = prot;
 	v->flags = vmflags | mm->def_flags;
 	v->off = file ? off : start;
-	v->file = file;
-	if (file)
-		file_get(file);
+	vma_hold_file(v, file);
 	v->hole = end;
 	if (!file && (vmflags & VM_SHARED)) {
 		s64 page = shm_alloc(n, 0);
@@ -308,6 +313,13 @@ void populate(struct mm *mm, u64 start, u64 end)
 	}
 }
 
+static u32 file_seals(struct file *file)
+{
+	struct inode *i = file->inode;
+
+	return i && S_ISREG(i->mode) ? READ_ONCE(i->reg.seals) : file->seals;
+}
+
 /* What a file must allow; sets the area's flags. */
 static int check_file(struct file *file, int prot, int type, u32 *vmflags)
 {
@@ -320,7 +332,7 @@ static int check_file(struct file *file, int prot, int type, u32 *vmflags)
 
 		if ((prot & PROT_WRITE) && !writable)
 			return -EACCES;
-		if (writable && (file->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))) {
+		if (writable && (file_seals(file) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))) {
 			if (prot & PROT_WRITE)
 				return -EPERM;
 			writable = false;

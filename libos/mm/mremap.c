@@ -109,9 +109,7 @@ static s64 move_area(struct mm *mm, struct vma *v, u64 to, u64 new_len, bool kee
 	n->prot = v->prot;
 	n->flags = v->flags;
 	n->off = v->off;
-	n->file = v->file;
-	if (n->file)
-		file_get(n->file);
+	vma_hold_file(n, v->file);
 	if (v->flags & VM_SHARED) {
 		/* The references go along; the old place is unmapped below. */
 		n->smap = v->smap;
@@ -119,7 +117,7 @@ static s64 move_area(struct mm *mm, struct vma *v, u64 to, u64 new_len, bool kee
 		if (n->file)
 			r = map_host(n, to, n->end, 0);
 		else
-			r = map_host(n, to, to + len, 0);
+			r = map_host(n, to, to + backed, 0);
 		if (r < 0) {
 			host_munmap(to, new_len);
 			v->smap = n->smap;

@@ -12,11 +12,10 @@
 #include "libos/lib/string.h"
 #include "libos/mm/alloc.h"
 #include "libos/mm/shm.h"
-#ifdef LIBOS_HOSTED
-void file_get(struct file *f);
-void file_put(struct file *f);
-#else
-#include "libos/fs/file.h"
+#ifndef LIBOS_HOSTED
+#include <linux/stat.h>
+
+#include "libos/fs/vfs.h"
 #endif
 
 #define to_vma(n) container_of(n, struct vma, node)
@@ -96,6 +95,43 @@ u64 vma_gap_below(struct mm *mm, u64 len, u64 low, u64 high)
 	return gap_in(mm->tree.root, len, low, high);
 }
 
+#ifdef LIBOS_HOSTED
+void vma_hold_file(struct vma *v, struct file *f)
+{
+	v->file = f;
+}
+
+static void drop_file(struct vma *v)
+{
+}
+#else
+/* Memory files ask whether a writable shared mapping exists before they take F_SEAL_WRITE. */
+static void count_writable(struct vma *v, u32 n)
+{
+	struct inode *i = v->file->inode;
+
+	if (i && S_ISREG(i->mode) && (v->flags & (VM_SHARED | VM_MAYWRITE)) == (VM_SHARED | VM_MAYWRITE))
+		__atomic_fetch_add(&i->reg.writable_maps, n, __ATOMIC_RELAXED);
+}
+
+void vma_hold_file(struct vma *v, struct file *f)
+{
+	v->file = f;
+	if (f) {
+		file_get(f);
+		count_writable(v, 1);
+	}
+}
+
+static void drop_file(struct vma *v)
+{
+	if (v->file) {
+		count_writable(v, -1u);
+		file_put(v->file);
+	}
+}
+#endif
+
 struct vma *vma_alloc(struct mm *mm)
 {
 	struct vma *v = mm->spare;
@@ -109,8 +145,7 @@ struct vma *vma_alloc(struct mm *mm)
 
 void vma_free(struct mm *mm, struct vma *v)
 {
-	if (v->file)
-		file_put(v->file);
+	drop_file(v);
 	smap_put(v->smap);
 	if (mm->spare)
 		kfree(v, sizeof(*v));
@@ -215,9 +250,7 @@ struct vma *vma_split(struct mm *mm, struct vma *v, u64 addr)
 	up->end = end;
 	up->prot = v->prot;
 	up->flags = v->flags;
-	up->file = v->file;
-	if (up->file)
-		file_get(up->file);
+	vma_hold_file(up, v->file);
 	up->off = v->off + (addr - v->start);
 	up->smap = v->smap;
 	if (up->smap) {

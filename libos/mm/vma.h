@@ -94,6 +94,8 @@ bool vma_overlaps(struct mm *mm, u64 start, u64 end);
 u64 vma_gap_below(struct mm *mm, u64 len, u64 low, u64 high);
 
 struct vma *vma_alloc(struct mm *mm); /* zeroed, or NULL */
+/* Sets v->file (NULL is fine) with a reference; v->flags are set already. */
+void vma_hold_file(struct vma *v, struct file *f);
 void vma_free(struct mm *mm, struct vma *v); /* drops file and smap */
 /* Links v, whose fields are set; nothing may overlap it. */
 void vma_insert(struct mm *mm, struct vma *v);
