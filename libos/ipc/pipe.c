@@ -28,6 +28,8 @@
 #define PIPE_DEFAULT_SIZE 65536u
 #define PIPE_MAX_SIZE (1u << 20) /* fs.pipe-max-size: more takes CAP_SYS_RESOURCE */
 #define FIONREAD 0x541b
+#define SPLICE_F_NONBLOCK 2u
+#define SPLICE_FLAGS 15u /* MOVE, NONBLOCK, MORE, GIFT */
 
 struct pipe {
 	struct mutex lock;
@@ -445,4 +447,88 @@ no_rd:
 long sys_pipe(void *ufds)
 {
 	return sys_pipe2(ufds, 0);
+}
+
+static void lock_two(struct pipe *a, struct pipe *b)
+{
+	mutex_lock(a < b ? &a->lock : &b->lock);
+	mutex_lock(a < b ? &b->lock : &a->lock);
+}
+
+/* As much of `in` as there is room for goes to `out` and stays in `in`; 0: nothing could be done. */
+static ssize_t copy_pipe(struct pipe *in, struct pipe *out, size_t len)
+{
+	struct byte_ring from = in->ring; /* a cursor: consuming it leaves the pipe as it is */
+	size_t done = 0;
+
+	len = min(len, (size_t)min(ring_used(&from), pipe_space(out)));
+	if (!len || pipe_grow(out, len))
+		return len ? -ENOMEM : 0;
+	len = min(len, (size_t)ring_free(&out->ring));
+	while (done < len) {
+		u8 *src, *dst;
+		size_t n = min(ring_read_span(&from, &src), ring_write_span(&out->ring, &dst));
+
+		n = min(n, len - done);
+		memcpy(dst, src, n);
+		from.tail += n;
+		ring_produced(&out->ring, n);
+		done += n;
+	}
+	return done;
+}
+
+static ssize_t tee(struct pipe *in, struct pipe *out, size_t len, bool nonblock)
+{
+	for (;;) {
+		bool empty, eof, broken;
+		ssize_t n = 0;
+		long r;
+
+		lock_two(in, out);
+		empty = !ring_used(&in->ring);
+		eof = empty && !in->writers;
+		broken = !out->readers;
+		if (!broken)
+			n = copy_pipe(in, out, len);
+		mutex_unlock(&in->lock);
+		mutex_unlock(&out->lock);
+		if (n > 0)
+			waitq_wake(&out->rd_wait, POLLIN_BITS, 1);
+		if (n || eof)
+			return n;
+		if (broken)
+			signal_sigpipe();
+		if (broken || nonblock)
+			return broken ? -EPIPE : -EAGAIN;
+		r = empty ? wait_event(&in->rd_wait, pipe_readable(in), NEVER) :
+			    wait_event(&out->wr_wait, pipe_writable(out, 1), NEVER);
+		if (r)
+			return r;
+	}
+}
+
+long sys_tee(int fd_in, int fd_out, size_t len, u32 flags)
+{
+	struct file *in, *out;
+	long r = -EBADF;
+
+	if (flags & ~SPLICE_FLAGS)
+		return -EINVAL;
+	if (!len)
+		return 0;
+	in = fd_get(fd_in);
+	out = fd_get(fd_out);
+	if (in && out && FMODE_CAN_READ(in) && FMODE_CAN_WRITE(out)) {
+		bool nonblock = flags & SPLICE_F_NONBLOCK || (in->flags | out->flags) & O_NONBLOCK;
+
+		r = -EINVAL;
+		if (file_is_pipe(in) && file_is_pipe(out) && in->priv != out->priv)
+			r = tee(in->priv, out->priv, len, nonblock);
+	}
+	if (in)
+		file_put(in);
+	if (out)
+		file_put(out);
+	return r;
 }
