@@ -1,9 +1,11 @@
 /*
  * rewrite_cover.c - which instructions around a system call make room for a five-byte jump.
  *
- * Best are the instructions before it: then the call returns to its original address, and nothing that
- * looks at return addresses sees a difference. Then those after it, or some of both: then the trampoline
- * stands for the displaced addresses, which the pair table translates.
+ * Best are five bytes of instructions before it: the `syscall` itself stays where it is, for the path
+ * without a library OS and for whoever resumes at its address, and the call returns to its original
+ * address. Next best is to displace the call with what stands before it; then the call with what stands
+ * after it, or on both sides: there the trampoline stands for the displaced addresses, which the pair
+ * table translates.
  *
  * A range may be displaced if control enters it only at its first byte, each byte belongs to exactly the
  * instructions that are moved, and each of those does the same at another address. Calls are never
@@ -12,6 +14,14 @@
 #include <string.h>
 
 #include "builder/rewrite_internal.h"
+
+enum form {
+	KEEP_SYSCALL = 1, /* displace only what stands before it */
+	MAY_BE_TARGET = 2, /* with KEEP_SYSCALL: a jump straight to the syscall goes on to trap */
+};
+
+/* Of before, syscall, after, and padding. */
+#define MAX_RANGE ((2 * RW_MAX_DISPLACED + 2) * 15)
 
 /* The instruction that ends where o starts, if exactly one is known. */
 static bool insn_before(const struct rw *rw, const struct rw_region *r, uint64_t o, struct insn *in)
@@ -37,6 +47,19 @@ static bool straddled(const struct rw *rw, const struct rw_region *r, uint64_t o
 	return false;
 }
 
+/*
+ * Someone refers to the middle of an instruction here or shortly before: then it may be none, and what
+ * was decoded from it may be off by some bytes. Jumping over a lock prefix is a known idiom.
+ */
+static bool doubtful(const struct rw *rw, const struct rw_region *r, uint64_t start, uint64_t end)
+{
+	for (uint64_t o = start > 32 ? start - 32 : 1; o < end; o++)
+		if ((r->map[o] & (RW_NAMED | RW_BODY | RW_INSN)) == (RW_NAMED | RW_BODY) &&
+		    !(r->map[o - 1] & RW_INSN && rw->elf[r->off + o - 1] == 0xf0))
+			return true;
+	return false;
+}
+
 static bool is_padding(const struct rw *rw, const struct rw_region *r, uint64_t o, uint8_t *len)
 {
 	const uint8_t *p = rw->elf + r->off + o;
@@ -55,16 +78,16 @@ static bool is_padding(const struct rw *rw, const struct rw_region *r, uint64_t 
 	return i + 2 < in.len && p[i] == 0x0f && p[i + 1] == 0x1f;
 }
 
-/* May [start, end), in which `starts` bits mark instruction starts, be overwritten and moved? */
+/* May [start, end), in which `starts` marks instruction starts, be overwritten and moved? */
 static bool range_free(const struct rw *rw, const struct rw_region *r, uint64_t start, uint64_t end,
 		       const bool *starts)
 {
-	if (straddled(rw, r, start))
+	if (straddled(rw, r, start) || doubtful(rw, r, start, end))
 		return false;
 	for (uint64_t o = start; o < end; o++) {
 		uint8_t m = r->map[o];
 
-		if (m & (RW_PATCHED | RW_RELOC))
+		if (m & (RW_PATCHED | RW_FIXED))
 			return false;
 		if (o > start && (m & RW_TARGET || (m & RW_INSN && !starts[o - start])))
 			return false;
@@ -73,17 +96,23 @@ static bool range_free(const struct rw *rw, const struct rw_region *r, uint64_t 
 }
 
 static bool try_cover(const struct rw *rw, const struct rw_region *r, struct rw_site *s, int before,
-		      int after)
+		      int after, enum form form)
 {
-	bool starts[2 * RW_MAX_DISPLACED * 15 + 2 + 16 + RW_JMP_LEN] = {0};
 	uint64_t site = s->vaddr - r->vaddr, start = site, end = site + 2;
 	struct insn chain[RW_MAX_DISPLACED], in;
+	bool starts[MAX_RANGE] = {0};
 	bool ended = false;
 	uint8_t pad;
 
+	if (form & KEEP_SYSCALL) {
+		end = site;
+		if (r->map[site] & (RW_PATCHED | RW_FIXED) || r->map[site + 1] & RW_TARGET ||
+		    (r->map[site] & RW_TARGET && !(form & MAY_BE_TARGET)))
+			return false;
+	}
 	for (int i = 0; i < before; i++) {
-		if (!insn_before(rw, r, start, &chain[i]) || chain[i].kind != INSN_PLAIN ||
-		    chain[i].pinned)
+		if (!insn_before(rw, r, start, &chain[i]) || chain[i].pinned ||
+		    (chain[i].kind != INSN_PLAIN && chain[i].kind != INSN_JCC))
 			return false;
 		start -= chain[i].len;
 	}
@@ -115,6 +144,7 @@ static bool try_cover(const struct rw *rw, const struct rw_region *r, struct rw_
 	starts[site - start] = true;
 	if (!range_free(rw, r, start, end, starts))
 		return false;
+	s->kept = form & KEEP_SYSCALL;
 	s->start = r->vaddr + start;
 	s->end = r->vaddr + end;
 	return true;
@@ -123,27 +153,33 @@ static bool try_cover(const struct rw *rw, const struct rw_region *r, struct rw_
 static bool cover(const struct rw *rw, const struct rw_region *r, struct rw_site *s)
 {
 	for (int n = 1; n <= RW_MAX_DISPLACED; n++)
-		if (try_cover(rw, r, s, n, 0))
+		if (try_cover(rw, r, s, n, 0, KEEP_SYSCALL))
 			return true;
 	for (int n = 1; n <= RW_MAX_DISPLACED; n++)
-		if (try_cover(rw, r, s, 0, n))
+		if (try_cover(rw, r, s, n, 0, 0))
+			return true;
+	for (int n = 1; n <= RW_MAX_DISPLACED; n++)
+		if (try_cover(rw, r, s, 0, n, 0))
 			return true;
 	for (int n = 2; n <= RW_JMP_LEN; n++)
 		for (int before = n - 1; before > 0; before--)
-			if (try_cover(rw, r, s, before, n - before))
+			if (try_cover(rw, r, s, before, n - before, 0))
 				return true;
+	for (int n = 1; n <= RW_MAX_DISPLACED; n++)
+		if (try_cover(rw, r, s, n, 0, KEEP_SYSCALL | MAY_BE_TARGET))
+			return true;
 	return false;
 }
 
 /*
- * mov $15, %rax; syscall: unwinders that find no frame description for a signal handler's return
- * address compare it with these very bytes (libgcc's x86_64_fallback_frame_state, and debuggers).
+ * Unwinders that find no frame description for a signal handler's return address compare what stands
+ * there with these very bytes (libgcc's x86_64_fallback_frame_state, and debuggers).
  */
 static bool is_sigreturn(const struct rw *rw, const struct rw_region *r, uint64_t vaddr)
 {
 	uint64_t o = vaddr - r->vaddr;
 
-	if (o < 7 || memcmp(rw->elf + r->off + o - 7, "\x48\xc7\xc0\x0f\0\0\0", 7))
+	if (o < 7 || memcmp(rw->elf + r->off + o - 7, rw_sigreturn, sizeof(rw_sigreturn)))
 		return false;
 	for (size_t i = 0; i + 1 < rw->signal_frames.n; i += 2)
 		if (vaddr - rw->signal_frames.v[i] <
@@ -163,10 +199,13 @@ void rw_cover(struct rw *rw)
 		if (is_sigreturn(rw, r, s->vaddr)) {
 			s->reason = REWRITE_SIGRETURN;
 		} else if (!cover(rw, r, s)) {
-			s->reason = r->map[s->vaddr - r->vaddr] & RW_RELOC ? REWRITE_RELOCATED :
-									    REWRITE_NO_ROOM;
+			s->reason = r->map[s->vaddr - r->vaddr] & RW_FIXED ? REWRITE_RELOCATED :
+									   REWRITE_NO_ROOM;
 		} else {
-			for (uint64_t o = s->start - r->vaddr; o < s->end - r->vaddr; o++)
+			/* The call too where it is kept: nobody may take it along. */
+			uint64_t end = s->kept ? s->vaddr + 2 : s->end;
+
+			for (uint64_t o = s->start - r->vaddr; o < end - r->vaddr; o++)
 				r->map[o] |= RW_PATCHED;
 		}
 	}

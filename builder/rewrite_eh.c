@@ -219,6 +219,13 @@ static void read_lsda(struct rw *rw, uint64_t addr, uint64_t func)
 	}
 }
 
+static bool is_sigreturn(const struct rw *rw, uint64_t addr)
+{
+	struct cursor c = cursor_at(rw, addr, SIZE_MAX);
+
+	return c.left >= sizeof(rw_sigreturn) && !memcmp(c.p, rw_sigreturn, sizeof(rw_sigreturn));
+}
+
 void rw_eh_evidence(struct rw *rw)
 {
 	struct cursor all = cursor_at(rw, rw->eh_frame, rw->eh_frame_size);
@@ -252,7 +259,8 @@ void rw_eh_evidence(struct rw *rw)
 		range = encoded(&c, cie.fde_enc & 0x0f);
 		if (c.bad || !start || !range)
 			continue;
-		rw_root(rw, start);
+		/* What describes a signal frame starts a byte early, so that a return address lies inside. */
+		rw_root(rw, cie.signal && is_sigreturn(rw, start + 1) ? start + 1 : start);
 		if (cie.signal) {
 			rw_push(rw, &rw->signal_frames, start);
 			rw_push(rw, &rw->signal_frames, start + range);

@@ -111,9 +111,13 @@ static void put_trampoline(struct emit *e, const struct rw_region *r, struct rw_
 	put(e, "\xf3\x48\x0f\xae\xc9", 5); /* rdgsbase %rcx */
 	put(e, "\xe3\x0f", 2); /* jrcxz native */
 	put(e, "\x48\x8d\x0d", 3); /* lea ret(%rip), %rcx */
-	put_rel32(e, s->nr_after ? here(e) + 4 + 8 + 2 : s->end, 0);
+	put_rel32(e, s->nr_after ? here(e) + 4 + 8 + 2 : s->vaddr + 2, 0);
 	put(e, "\x65\xff\x24\x25\x08\0\0\0", 8); /* jmp *%gs:GS_SYSCALL_ENTRY */
 	_Static_assert(GS_SYSCALL_ENTRY == 8, "the trampoline reads the entry from %gs:8");
+	if (s->kept) {
+		put_jmp(e, s->vaddr); /* native: */
+		return;
+	}
 	put(e, "\x0f\x05", 2); /* native: syscall */
 	at += 2;
 	for (uint8_t i = 0; i < s->nr_after; i++) { /* ret: */
@@ -299,6 +303,10 @@ static int write_file(struct emit *e, struct rw *rw, size_t text_start, struct r
 	if (sections)
 		write_sections(e, file, out->len - tail - sections, names, text_start, &eh);
 	memcpy(file + out->len - tail, rw->elf + rw->content_end, tail);
+	/* A table that is said to stand behind the end of the file must not come to stand inside it. */
+	if (eh.e_shoff > rw->len || (eh.e_shnum + !eh.e_shnum) * sizeof(names) > rw->len - eh.e_shoff)
+		if (!sections)
+			eh.e_shoff = eh.e_shnum = eh.e_shstrndx = 0;
 	eh.e_phoff = e->seg_off;
 	eh.e_phnum = rw->phnum + 1;
 	memcpy(file, &eh, sizeof(eh));

@@ -82,10 +82,10 @@ void rw_root(struct rw *rw, uint64_t vaddr)
 	m = &r->map[vaddr - r->vaddr];
 	if (!(*m & RW_QUEUED))
 		rw_push(rw, &rw->roots, vaddr);
-	*m |= RW_TARGET | RW_QUEUED;
+	*m |= RW_TARGET | RW_NAMED | RW_QUEUED;
 }
 
-void rw_maybe(struct rw *rw, uint64_t vaddr)
+void rw_maybe(struct rw *rw, uint64_t vaddr, uint8_t how)
 {
 	struct rw_region *r = rw_code(rw, vaddr);
 	uint8_t *m;
@@ -95,7 +95,7 @@ void rw_maybe(struct rw *rw, uint64_t vaddr)
 	m = &r->map[vaddr - r->vaddr];
 	if (!(*m & (RW_INSN | RW_QUEUED | RW_MAYBE)))
 		rw_push(rw, &rw->maybe, vaddr);
-	*m |= RW_TARGET | RW_MAYBE;
+	*m |= RW_TARGET | RW_MAYBE | how;
 }
 
 static bool range_ok(const struct rw *rw, uint64_t off, uint64_t size)
@@ -152,8 +152,11 @@ static int read_segments(struct rw *rw, Elf *elf)
 	return rw->nr_loads ? 0 : -1;
 }
 
+/* Kept in the order of the file, so that sites and their pairs are. */
 static bool add_region(struct rw *rw, uint64_t vaddr, uint64_t off, uint64_t size)
 {
+	size_t at;
+
 	if (!size)
 		return true;
 	if (rw->nr_regions == RW_MAX_REGIONS || size > UINT32_MAX)
@@ -161,7 +164,10 @@ static bool add_region(struct rw *rw, uint64_t vaddr, uint64_t off, uint64_t siz
 	for (size_t i = 0; i < rw->nr_regions; i++)
 		if (off < rw->regions[i].off + rw->regions[i].size && rw->regions[i].off < off + size)
 			return false;
-	rw->regions[rw->nr_regions++] = (struct rw_region){vaddr, off, size, NULL};
+	at = rw->nr_regions++;
+	for (; at && rw->regions[at - 1].off > off; at--)
+		rw->regions[at] = rw->regions[at - 1];
+	rw->regions[at] = (struct rw_region){vaddr, off, size, NULL};
 	return true;
 }
 
@@ -294,7 +300,7 @@ static void read_symbols(struct rw *rw, const uint8_t *p, uint64_t size)
 			rw_root(rw, sym.st_value);
 			break;
 		case STT_NOTYPE:
-			rw_maybe(rw, sym.st_value);
+			rw_maybe(rw, sym.st_value, RW_NAMED);
 			break;
 		case STT_OBJECT:
 			rw_target(rw, sym.st_value);
@@ -338,16 +344,16 @@ static void read_relocations(struct rw *rw, uint64_t addr, uint64_t size, uint64
 		memcpy(&rel, p + i, sizeof(rel));
 		r = rw_code(rw, rel.r_offset);
 		for (uint64_t k = 0; r && k < 8 && rel.r_offset - r->vaddr + k < r->size; k++)
-			r->map[rel.r_offset - r->vaddr + k] |= RW_RELOC;
+			r->map[rel.r_offset - r->vaddr + k] |= RW_FIXED;
 		sym = ELF64_R_SYM(rel.r_info);
 		if (!sym) {
-			rw_maybe(rw, rel.r_addend);
+			rw_maybe(rw, rel.r_addend, 0);
 		} else if (syms && sym < sym_avail / sizeof(Elf64_Sym)) {
 			Elf64_Sym s;
 
 			memcpy(&s, syms + sym * sizeof(s), sizeof(s));
 			if (s.st_shndx != SHN_UNDEF && rel.r_addend)
-				rw_maybe(rw, s.st_value + rel.r_addend);
+				rw_maybe(rw, s.st_value + rel.r_addend, 0);
 		}
 	}
 }
@@ -434,7 +440,7 @@ static void scan_pointers(struct rw *rw)
 			uint64_t v = rw_u64(p + o);
 
 			if (v - lo < hi - lo)
-				rw_maybe(rw, v);
+				rw_maybe(rw, v, 0);
 		}
 		/* Programs at fixed addresses may hold them in 32 bits. */
 		if (!rw->exec || l->flags & PF_X)
@@ -448,9 +454,26 @@ static void scan_pointers(struct rw *rw)
 	}
 }
 
+/* Where whole segments are regions, headers stand in them. */
+static void protect(struct rw *rw, uint64_t off, uint64_t size)
+{
+	for (size_t i = 0; i < rw->nr_regions; i++) {
+		struct rw_region *r = &rw->regions[i];
+
+		for (uint64_t o = off > r->off ? off - r->off : 0; o < r->size && r->off + o < off + size; o++)
+			r->map[o] |= RW_FIXED;
+	}
+}
+
 void rw_file_evidence(struct rw *rw)
 {
-	rw_root(rw, rw->ehdr.e_entry);
+	const Elf64_Ehdr *eh = &rw->ehdr;
+
+	protect(rw, 0, sizeof(*eh));
+	protect(rw, eh->e_phoff, rw->phnum * sizeof(Elf64_Phdr));
+	if (eh->e_shoff < rw->len)
+		protect(rw, eh->e_shoff, (eh->e_shnum ? eh->e_shnum : 1) * sizeof(Elf64_Shdr));
+	rw_root(rw, eh->e_entry);
 	read_symtabs(rw);
 	read_dynamic(rw);
 	scan_pointers(rw);

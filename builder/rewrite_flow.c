@@ -82,18 +82,18 @@ static void note_insn(struct rw *rw, const struct insn *in, uint64_t next)
 	if (in->rip_off) {
 		rw_push(rw, &rw->leas, next + in->disp);
 		if (in->lea)
-			rw_maybe(rw, next + in->disp);
+			rw_maybe(rw, next + in->disp, RW_NAMED);
 		else
 			rw_target(rw, next + in->disp);
 	}
 	if (in->imm_size == 8)
-		rw_maybe(rw, in->imm);
+		rw_maybe(rw, in->imm, 0);
 	if (!rw->exec)
 		return;
 	if (in->disp_off)
-		rw_maybe(rw, (uint32_t)in->disp);
+		rw_maybe(rw, (uint32_t)in->disp, 0);
 	if (in->imm_size == 4)
-		rw_maybe(rw, (uint32_t)in->imm);
+		rw_maybe(rw, (uint32_t)in->imm, 0);
 }
 
 /*
@@ -221,7 +221,7 @@ static void read_tables(struct rw *rw)
 
 			if (!rw_code(rw, to))
 				break;
-			rw_maybe(rw, to);
+			rw_maybe(rw, to, 0);
 		}
 	}
 }

@@ -34,9 +34,10 @@
 #define RW_BODY 0x02 /* belongs to such an instruction, its first byte included */
 #define RW_TARGET 0x04 /* control may arrive here from elsewhere */
 #define RW_PATCHED 0x08 /* taken by a site */
-#define RW_RELOC 0x10 /* the dynamic linker writes here */
+#define RW_FIXED 0x10 /* headers, and what the dynamic linker writes */
 #define RW_QUEUED 0x20 /* was put on the list of roots */
 #define RW_MAYBE 0x40 /* was put on the list of what may be code */
+#define RW_NAMED 0x80 /* RW_TARGET by a symbol, a branch or an address in code, not only by a word in data */
 
 struct rw_load {
 	uint64_t vaddr, off, filesz, memsz;
@@ -53,10 +54,11 @@ struct rw_vec {
 	size_t n, cap;
 };
 
-/* A site and what it displaces: instructions [0, nr_before) end where the site starts. */
+/* A site and what it displaces before and after it, in the order of the program. */
 struct rw_site {
 	uint64_t vaddr; /* of the syscall instruction */
-	uint64_t start, end; /* displaced range, site included */
+	uint64_t start, end; /* displaced range */
+	bool kept; /* the range ends where the syscall instruction stands, which stays */
 	uint64_t tramp; /* address of the trampoline */
 	enum rewrite_reason reason;
 	uint8_t nr_before, nr_after;
@@ -103,10 +105,10 @@ const uint8_t *rw_at(const struct rw *rw, uint64_t vaddr, size_t *avail);
 /* The executable region that holds an address, or NULL. */
 struct rw_region *rw_code(struct rw *rw, uint64_t vaddr);
 bool rw_push(struct rw *rw, struct rw_vec *vec, uint64_t value);
-/* Control may arrive at vaddr; harmless if that is no code. */
+/* Control may arrive at vaddr, which is harmless if that is no code; `how` is RW_NAMED or 0. */
 void rw_target(struct rw *rw, uint64_t vaddr);
 void rw_root(struct rw *rw, uint64_t vaddr);
-void rw_maybe(struct rw *rw, uint64_t vaddr);
+void rw_maybe(struct rw *rw, uint64_t vaddr, uint8_t how);
 /* Function symbols, dynamic tags, relocations, pointers in data. */
 void rw_file_evidence(struct rw *rw);
 
@@ -122,6 +124,9 @@ void rw_cover(struct rw *rw);
 
 /* rewrite_emit.c */
 int rw_emit(struct rw *rw, struct rewrite_result *out);
+
+/* mov $15, %rax; syscall: how every C library returns from a signal handler. */
+static const uint8_t rw_sigreturn[9] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
 
 #define RW_ALIGN(x, a) (((x) + (a) - 1) & ~((uint64_t)(a) - 1))
 
