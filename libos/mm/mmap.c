@@ -16,6 +16,7 @@
 #include "libos/lib/random.h"
 
 #define HOST_ANON (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+#define FILL_HINT (1 << 30) /* in host_flags: fill if that cannot be told apart */
 #define FILL_ANON_MAX (256ul << 10)
 #define FILL_DATA_MAX (16ul << 10)
 #define FILL_TEXT_MAX (4ul << 20)
@@ -140,7 +141,7 @@ static int remember_pages(struct vma *v, u64 pos, u64 page, u64 n)
 	return 0;
 }
 
-static s64 map_file(struct vma *v, u64 start, u64 end, int host_flags)
+static s64 map_file(struct vma *v, u64 start, u64 end, int host_flags, bool fill_hint)
 {
 	bool shared = v->flags & VM_SHARED;
 	u64 pos = start;
@@ -165,6 +166,9 @@ static s64 map_file(struct vma *v, u64 start, u64 end, int host_flags)
 			r = remember_pages(v, pos, off >> PAGE_SHIFT, n);
 			if (r < 0)
 				return r;
+			/* Filling a private one would copy it now, and later changes would not show. */
+			if (!shared && fill_hint)
+				flags &= ~MAP_POPULATE;
 		} else if (fd < 0) {
 			flags |= MAP_ANONYMOUS;
 			off = 0;
@@ -179,12 +183,15 @@ static s64 map_file(struct vma *v, u64 start, u64 end, int host_flags)
 
 s64 map_host(struct vma *v, u64 start, u64 end, int host_flags)
 {
+	bool fill_hint = host_flags & FILL_HINT;
 	long r;
 
 	if (start >= end)
 		return end;
+	if (host_flags & FILL_HINT)
+		host_flags = MAP_POPULATE;
 	if (v->file)
-		return map_file(v, start, end, host_flags);
+		return map_file(v, start, end, host_flags, fill_hint);
 	if (v->smap)
 		return map_smap(v, start, end, host_flags);
 	r = host_mmap(start, end - start, v->prot, HOST_ANON | host_flags, -1, 0);
@@ -353,8 +360,6 @@ static int check_file(struct file *file, int prot, int type, u32 *vmflags)
  */
 static bool worth_filling(int prot, int flags, u64 len, const struct file *file)
 {
-	if ((flags & MAP_POPULATE) && !(flags & MAP_NONBLOCK))
-		return true;
 	if (!(flags & MAP_PRIVATE) || (flags & (MAP_NORESERVE | MAP_STACK)) || !(prot & PROT_READ))
 		return false;
 	if (!file)
@@ -406,8 +411,10 @@ static s64 do_mmap(struct mm *mm, u64 addr, u64 len, int prot, int flags, struct
 		if (r < 0)
 			return r;
 	}
-	if ((vmflags & VM_LOCKED) || worth_filling(prot, flags, len, file))
+	if ((vmflags & VM_LOCKED) || ((flags & MAP_POPULATE) && !(flags & MAP_NONBLOCK)))
 		host_flags = MAP_POPULATE;
+	else if (worth_filling(prot, flags, len, file))
+		host_flags = FILL_HINT;
 	return add_area(mm, addr, addr + len, prot, vmflags, file, off, host_flags);
 }
 
