@@ -104,13 +104,22 @@ void mm_file_changed(struct inode *inode, u64 from, u64 to, bool truncated)
 		u64 lo = max(from, v->off), hi = min(to, v->off + (v->end - v->start)), a, b;
 		s64 r;
 
-		/* Copies that were written to live on, except beyond the end of the file. */
-		if (!v->file || v->file->inode != inode || lo >= hi || (!truncated && !(v->flags & VM_SHARED)))
+		if (!v->file || v->file->inode != inode || lo >= hi)
 			continue;
 		a = v->start + (lo - v->off);
 		b = min(v->start + (hi - v->off), v->hole);
 		if (a >= b)
 			continue;
+		if (!truncated && !(v->flags & VM_SHARED)) {
+			/* Copies that were written to live on; what is not copied shows the old page: now a hole. */
+			for (u64 p = a; v->smap && p < b; p += PAGE_SIZE) {
+				u32 page = v->smap->page[v->smap_index + ((p - v->start) >> PAGE_SHIFT)];
+
+				if (page)
+					memset(shm_ptr(page), 0, PAGE_SIZE);
+			}
+			continue;
+		}
 		r = map_host(v, a, b, 0);
 		if (r < 0)
 			r = a;
