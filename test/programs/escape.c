@@ -66,7 +66,10 @@ static int is(long nr, const short *list)
 
 /* Calls that end or stop this program whoever serves them. */
 static const short never[] = { SYS_exit, SYS_exit_group, SYS_rt_sigreturn, SYS_pause, SYS_rt_sigsuspend,
-			       SYS_fork, SYS_vfork, SYS_clone, SYS_clone3, SYS_reboot, SYS_vhangup, -1 };
+			       SYS_fork, SYS_vfork, SYS_clone, SYS_clone3, SYS_reboot, SYS_vhangup,
+			       335, 336 /* uretprobe, uprobe: newer kernels raise SIGILL before any filter */, -1 };
+/* The second of two equal calls answers otherwise. */
+static const short once[] = { SYS_close, SYS_close_range, SYS_setsid, -1 };
 /* With all arguments zero these wait for ever. */
 static const short waits[] = { SYS_select, SYS_pselect6, SYS_ppoll, -1 };
 
@@ -85,6 +88,8 @@ static int sweep(const char *how)
 		want = proper(nr | bit, args);
 		got = raw(nr | bit, args);
 		calls++;
+		if (is(nr, once))
+			continue;
 		/* Errors are equal; answers may vary in value (times, addresses). */
 		if (want < 0 && want > -4096 ? got != want : got < 0 && got > -4096) {
 			different++;

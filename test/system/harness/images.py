@@ -78,9 +78,9 @@ def lines_differ(what, native, inside):
     text = []
     import difflib
 
-    for line in difflib.unified_diff(a, b, f"{what} native", f"{what} inside", lineterm="", n=1):
-        text.append(line[:300])
-        if len(text) == 40:
+    for line in difflib.unified_diff(a, b, f"{what} native", f"{what} inside", lineterm="", n=0):
+        text.append(line[:200])
+        if len(text) == 16:
             text.append("[more]")
             break
     return "\n".join(text) or f"{what}: only the line ends differ"
