@@ -369,6 +369,17 @@ int fd_next_open(struct fdtable *t, int fd)
 	return found;
 }
 
+struct dentry *fd_peek_dentry(struct fdtable *t, int fd)
+{
+	struct dentry *d = NULL;
+
+	spin_lock(&t->lock);
+	if ((u32)fd < t->arr->max && t->arr->fd[fd])
+		d = t->arr->fd[fd]->dentry;
+	spin_unlock(&t->lock);
+	return d;
+}
+
 int fd_get_flags(struct fdtable *t, int fd)
 {
 	int r = -EBADF;

@@ -65,6 +65,11 @@ static inline void fd_put_fast(struct file *f, bool ref)
 int fd_install_at(struct fdtable *t, struct file *f, int fd, u32 fdflags);
 /* Next open descriptor >= fd in t, or -1: for /proc/PID/fd. */
 int fd_next_open(struct fdtable *t, int fd);
+/*
+ * The dentry of fd without a reference: valid while the caller holds the name space lock exclusive. NULL: not open, or
+ * a file without one.
+ */
+struct dentry *fd_peek_dentry(struct fdtable *t, int fd);
 /* FD_CLOEXEC or 0; -EBADF. */
 int fd_get_flags(struct fdtable *t, int fd);
 int fd_set_flags(struct fdtable *t, int fd, u32 fdflags);

@@ -214,6 +214,12 @@ static const char *pseudo_get_link(struct inode *i, struct path_walk *w, u32 *le
 		*len = (u32)strlen(e->text);
 		return e->text;
 	}
+	if (e->target) {
+		const char *s = e->target(i);
+
+		*len = is_err(s) ? 0 : (u32)strlen(s);
+		return s;
+	}
 	n = e->link(i, at, room);
 	if (n < 0)
 		return err_ptr(n);

@@ -41,6 +41,8 @@ struct pseudo_entry {
 	const char *text; /* contents that never change, or the target of a symbolic link */
 	/* Link whose text is made up: into buf of `size`, returns the length. */
 	int (*link)(const struct inode *i, char *buf, size_t size);
+	/* Link whose target stands elsewhere, for as long as the inode is in use; or err_ptr. */
+	const char *(*target)(const struct inode *i);
 	/* Magic link. */
 	int (*follow)(struct inode *i, struct path_walk *w);
 	int (*readlink)(struct inode *i, char *buf);
