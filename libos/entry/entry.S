@@ -109,11 +109,13 @@ exit_fast_end:
 .Ltraced:
 	movq %rsp, %rdi
 	call syscall_dispatch_traced
+	movq TF_RAX(%rsp), %rax
 	jmp exit_fast_start
 
 .Lunknown:
 	movq %rsp, %rdi
 	call syscall_dispatch
+	movq TF_RAX(%rsp), %rax
 	jmp exit_fast_start
 
 	.globl exit_restart

@@ -52,7 +52,7 @@ int vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 	struct out o = { buf, size, 0 };
 
 	for (; *fmt; fmt++) {
-		bool left = false, neg = false;
+		bool left = false, neg = false, alt = false;
 		char pad = ' ', tmp[32], *end = tmp + sizeof(tmp);
 		int width = 0, prec = -1, lng = 0;
 		unsigned base = 10;
@@ -66,6 +66,8 @@ int vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 		for (fmt++; *fmt == '0' || *fmt == '-' || *fmt == '#'; fmt++) {
 			if (*fmt == '-')
 				left = true;
+			else if (*fmt == '#')
+				alt = true;
 			else if (*fmt == '0')
 				pad = '0';
 		}
@@ -119,6 +121,11 @@ int vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 		number:
 			v = lng ? va_arg(ap, unsigned long) : va_arg(ap, unsigned int);
 			n = format_number(end, v, base, *fmt == 'X');
+			if (alt && v && base != 10) {
+				if (base == 16)
+					end[-1 - (long)n++] = *fmt;
+				end[-1 - (long)n++] = '0';
+			}
 			put_padded(&o, end - n, n, width, left, pad);
 			break;
 		case 'c':

@@ -7,7 +7,7 @@
 #include "libos/lib/types.h"
 
 /*
- * As snprintf(3) with %d %i %u %x %X %o %c %s %p %%, flags 0 and -, width, precision (of %s), and the
+ * As snprintf(3) with %d %i %u %x %X %o %c %s %p %%, flags 0, - and #, width, precision (of %s), and the
  * lengths hh h l ll z. Returns the length that the whole would have had.
  */
 int vsnprintf(char *buf, size_t size, const char *fmt, va_list ap);
