@@ -151,36 +151,41 @@ static bool into_middle(const struct rw *rw, const struct rw_region *r, uint64_t
 	return !(o && r->map[o - 1] & RW_INSN && rw->elf[r->off + o - 1] == 0xf0);
 }
 
-/* Do the bytes at vaddr hold up as code, up to where they end or meet known code? */
+/*
+ * Do the bytes at vaddr hold up as code, up to where they end or meet known code? What does not, behind
+ * a call to known places, may be data behind a call that does not return.
+ */
 static bool plausible(struct rw *rw, uint64_t vaddr)
 {
 	struct rw_region *r = rw_code(rw, vaddr), *to;
 	uint64_t o = vaddr - (r ? r->vaddr : 0);
+	bool call = false;
 
 	for (int i = 0; r && i < MAX_PLAUSIBLE; i++) {
 		const uint8_t *p = rw->elf + r->off + o;
 		struct insn in;
 
 		if (o >= r->size || into_middle(rw, r, o))
-			return false;
+			return call;
 		if (r->map[o] & RW_INSN)
 			return i > 0;
 		if (decode_insn(p, r->size - o, &in) || in.kind == INSN_ODD)
-			return false;
+			return call;
 		if (in.len == 2 && !p[0] && !p[1]) /* zeros, not add %al,(%rax) */
-			return false;
+			return call;
 		if (in.kind == INSN_JMP || in.kind == INSN_JCC || in.kind == INSN_CALL) {
 			uint64_t target = r->vaddr + o + in.len + in.rel;
 
 			to = rw_code(rw, target);
 			if (!to || into_middle(rw, to, target - to->vaddr))
-				return false;
+				return call;
+			call |= in.kind == INSN_CALL;
 		}
 		if (ends_flow(&in))
 			return true;
 		o += in.len;
 	}
-	return false;
+	return call;
 }
 
 static int compare_u64(const void *a, const void *b)
