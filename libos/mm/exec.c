@@ -199,18 +199,12 @@ static int read_interp(struct exec_args *x, struct elf_file *e, char *buf, size_
 	return 0;
 }
 
-static int open_program(struct exec_args *x, const char *path, struct file **out)
+int exec_open_program(struct exec_args *x, const char *path, struct file **out)
 {
 	struct file *f = file_open(path, O_RDONLY, 0);
-	int r;
 
 	if (is_err(f))
 		return fail(x, ptr_err(f), "no such file in the image, or no permission");
-	r = may_execute(x, f);
-	if (r < 0) {
-		file_put(f);
-		return r;
-	}
 	*out = f;
 	return 0;
 }
@@ -231,7 +225,7 @@ static int load_script(struct exec_args *x, struct file **f)
 {
 	char *buf = x->head, *p, *name, *arg = NULL, *end;
 	ssize_t n = file_read_kernel(*f, buf, sizeof(x->head) - 1, 0);
-	struct file *interp;
+	struct file *interp = NULL;
 	int r;
 
 	if (n < 0)
@@ -265,7 +259,7 @@ static int load_script(struct exec_args *x, struct file **f)
 	r = exec_args_script(x, name, arg);
 	if (r < 0)
 		return r;
-	r = open_program(x, name, &interp);
+	r = exec_open_program(x, name, &interp);
 	if (r < 0)
 		return r;
 	file_put(*f);
@@ -273,14 +267,15 @@ static int load_script(struct exec_args *x, struct file **f)
 	return 1;
 }
 
-int exec_open(struct exec_args *x, const char *path)
+int exec_open(struct exec_args *x)
 {
-	int r = open_program(x, path, &x->file);
+	int r;
 
-	if (r < 0)
-		return r;
-	while ((r = load_script(x, &x->file)) > 0)
-		;
+	do {
+		r = may_execute(x, x->file);
+		if (!r)
+			r = load_script(x, &x->file);
+	} while (r > 0);
 	if (r < 0)
 		return r;
 	/* Judge the headers now, while the caller can still be told. */
@@ -297,12 +292,17 @@ int exec_open(struct exec_args *x, const char *path)
 		return -ENOMEM;
 	r = read_interp(x, x->elf, x->interp_path, PATH_BUF);
 	if (r > 0) {
-		struct file *f;
+		struct file *f = NULL;
 
-		r = open_program(x, x->interp_path, &f);
+		r = exec_open_program(x, x->interp_path, &f);
+		if (!r) {
+			r = may_execute(x, f);
+			if (r < 0)
+				file_put(f);
+		}
 		if (r < 0) {
 			x->why = "its interpreter (dynamic linker) cannot be opened";
-			return r == -EACCES ? -EACCES : r;
+			return r;
 		}
 		r = read_elf(x, f, x->interp);
 		if (r < 0) {

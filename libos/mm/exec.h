@@ -32,7 +32,11 @@ struct exec_addrs {
 	u32 phnum;
 };
 
-int exec_open(struct exec_args *x, const char *path);
+/* Opens the file at path, to be x->file. -ENOENT, -EACCES, ... */
+int exec_open_program(struct exec_args *x, const char *path, struct file **out);
+/* Takes x->file for the program. -EACCES, -ENOEXEC, -ELIBBAD, -ELOOP, -ENOMEM. */
+int exec_open(struct exec_args *x);
+/* Fills the (empty) address space of current_proc(). */
 int exec_map(struct exec_args *x, struct exec_addrs *at);
 void exec_close(struct exec_args *x);
 

@@ -45,6 +45,8 @@ s64 add_area(struct mm *mm, u64 start, u64 end, int prot, u32 vmflags, struct fi
 	     int host_flags);
 /* An empty address space but for what is not the application's. */
 void mm_reset(struct mm *mm);
+/* Unmaps everything of the application. Without the lock; no other thread is left. */
+void mm_clear(struct mm *mm);
 /* Where mappings go, below a stack that may grow to stack_size bytes. */
 void mm_set_layout(struct mm *mm, u64 stack_top, u64 stack_size);
 /* Fills pages of the host in, as MAP_POPULATE and mlock do; errors are of no interest. */

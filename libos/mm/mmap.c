@@ -73,6 +73,22 @@ struct mm *mm_create(void)
 	return mm;
 }
 
+void mm_clear(struct mm *mm)
+{
+	mutex_lock(&mm->lock);
+	unmap_range(mm, 0, USER_ADDR_MAX);
+	/* The page that holds page tables together, see mm_set_layout(). */
+	host_munmap(mm->mmap_base, PAGE_SIZE);
+	while (mm->first) {
+		struct vma *v = mm->first;
+
+		vma_remove(mm, v);
+		vma_free(mm, v);
+	}
+	mm_reset(mm);
+	mutex_unlock(&mm->lock);
+}
+
 bool touches_special(struct mm *mm, u64 start, u64 end)
 {
 	for (struct vma *v = vma_find(mm, start); v && v->start < end; v = v->next)
@@ -614,6 +630,7 @@ void mm_set_layout(struct mm *mm, u64 stack_top, u64 stack_size)
 	base = page_down(stack_top - gap - ((u64)(rnd & MMAP_RND_PAGES) << PAGE_SHIFT)) | TABLE_MIDDLE;
 	mm->stack_top = stack_top;
 	mm->mmap_base = base;
+	/* A reserved area for it, so that nothing else gets there. */
 	if (!vma_overlaps(mm, base, base + PAGE_SIZE) &&
 	    host_mmap(base, PAGE_SIZE, PROT_NONE, HOST_ANON, -1, 0) >= 0)
 		reserve(mm, base, base + PAGE_SIZE, VM_RESERVED);

@@ -11,6 +11,7 @@
 #include "libos/mm/exec.h"
 #include "libos/mm/internal.h"
 #include "libos/mm/usercopy.h"
+#include "libos/signal/signal.h"
 
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
@@ -56,12 +57,6 @@ static u64 hwcap(void)
 	return value;
 }
 
-/* The largest signal frame: siginfo, ucontext, vector state and its end mark, with alignment. */
-static u64 min_sigstack(void)
-{
-	return align_up(xsave_size + 4 + 64 + 16 + 128 + 968, 16);
-}
-
 static u32 fill_auxv(u64 *av, const struct exec_addrs *at, u64 execfn, u64 platform, u64 random)
 {
 	const struct cred *c = &current_proc()->cred;
@@ -69,7 +64,7 @@ static u32 fill_auxv(u64 *av, const struct exec_addrs *at, u64 execfn, u64 platf
 
 #define AUX(key, value) (av[n++] = (key), av[n++] = (value))
 	AUX(AT_SYSINFO_EHDR, (u64)__vdso_start);
-	AUX(AT_MINSIGSTKSZ, min_sigstack());
+	AUX(AT_MINSIGSTKSZ, signal_min_stack());
 	AUX(AT_HWCAP, hwcap());
 	AUX(AT_PAGESZ, PAGE_SIZE);
 	AUX(AT_CLKTCK, 100);

@@ -15,6 +15,7 @@
 #include "libos/proc/futex.h"
 #include "libos/proc/proc.h"
 #include "libos/signal/signal.h"
+#include "libos/time/clock.h"
 
 static void publish_stats(struct control *ctl)
 {
@@ -75,6 +76,34 @@ static void leave_process(struct uthread *ut)
 	spin_unlock(&p->sig_lock);
 	spin_unlock(&p->lock);
 	tid_free(ut->tid);
+	if (READ_ONCE(p->execing))
+		waitq_wake_all(&p->exit_wait);
+}
+
+int proc_stop_other_threads(void)
+{
+	struct uthread *ut = current(), *t;
+	struct proc *p = ut->proc;
+
+	if (__atomic_exchange_n(&p->execing, 1, __ATOMIC_SEQ_CST))
+		return -EAGAIN;
+	/* Again and again, since one of them may just be making another. */
+	while (READ_ONCE(p->nr_threads) > 1) {
+		spin_lock(&p->lock);
+		list_for_each_entry(t, &p->threads, proc_link) {
+			if (t == ut)
+				continue;
+			uthread_set_work(t, UT_WORK_EXIT);
+			uthread_wake_state(t, 1u << UT_STOPPED);
+			uthread_kick(t);
+		}
+		spin_unlock(&p->lock);
+		wait_event_state(&p->exit_wait, READ_ONCE(p->nr_threads) == 1,
+				 deadline_after(clock_monotonic_ns(), NSEC_PER_MSEC), UT_UNINTERRUPTIBLE, false);
+	}
+	tid_become_leader(ut);
+	WRITE_ONCE(p->execing, 0);
+	return 0;
 }
 
 void thread_exit(int code)

@@ -44,6 +44,7 @@ struct proc {
 	u32 exiting; /* exit_group or a fatal signal: threads must end */
 	int exit_status; /* as wait(2) */
 	int leader_status; /* of the first thread, when it ended by exit(2) before the others */
+	u32 execing; /* a thread replaces the program: the others must end */
 	struct waitq exit_wait; /* threads of a dying process wait here for the others */
 
 	struct mm *mm;
@@ -109,6 +110,11 @@ struct proc *proc_find(int pid);
 noreturn void proc_exit_group(int wait_status);
 /* From the exit path of a thread that saw UT_WORK_EXIT; code as exit(2) takes it. */
 noreturn void thread_exit(int code);
+/*
+ * For execve: ends all threads of the process but current(), which becomes its first thread in name. May
+ * sleep. 0, or -EAGAIN if another thread is at it (current() is about to end).
+ */
+int proc_stop_other_threads(void);
 /* Sets current's FS base now and for later switches. */
 void thread_set_fsbase(u64 base);
 u64 thread_get_fsbase(void);
@@ -118,5 +124,7 @@ void rseq_exit_work(struct trapframe *tf);
 /* tid.c: tids and pids are one name space; the table holds a pointer per tid in use. */
 int tid_alloc(struct uthread *ut);
 void tid_free(int tid);
+/* current() gives up its tid for the pid of its process, whose first thread has ended. */
+void tid_become_leader(struct uthread *ut);
 
 #endif

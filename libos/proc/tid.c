@@ -76,6 +76,24 @@ void tid_free(int tid)
 	spin_unlock(&tid_lock);
 }
 
+void tid_become_leader(struct uthread *ut)
+{
+	struct proc *p = ut->proc;
+	int old = ut->tid;
+
+	if (old == p->pid)
+		return;
+	spin_lock(&tid_lock);
+	/* The leaf of the first process is the first, which stays. */
+	BUG_ON(!leaves[p->pid / TIDS_PER_LEAF]);
+	leaves[p->pid / TIDS_PER_LEAF][p->pid % TIDS_PER_LEAF] = ut;
+	leaf_used[p->pid / TIDS_PER_LEAF]++;
+	ut->tid = p->pid;
+	spin_unlock(&tid_lock);
+	tid_free(old);
+	p->leader = ut;
+}
+
 struct uthread *uthread_find(int tid)
 {
 	struct uthread *ut = NULL;

@@ -44,6 +44,19 @@ long sys_rt_sigaction(int sig, u64 uact, u64 uold, size_t sigsetsize)
 	return 0;
 }
 
+void signal_exec(struct proc *p)
+{
+	spin_lock(&p->sig_lock);
+	for (int i = 0; i < NSIG; i++)
+		if (p->actions[i].handler != SIGACT_IGN)
+			p->actions[i] = (struct ksigaction){ .handler = SIGACT_DFL };
+		else
+			p->actions[i] = (struct ksigaction){ .handler = SIGACT_IGN };
+	spin_unlock(&p->sig_lock);
+	current()->sig.altstack = (struct sigaltstack_k){ .flags = SS_DISABLE };
+	current()->sig.restore_saved = false;
+}
+
 void signal_set_blocked(ksigset_t mask)
 {
 	struct uthread *ut = current();

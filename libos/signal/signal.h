@@ -51,6 +51,8 @@ void signal_from_host(u64 bits);
  */
 int signal_dequeue(ksigset_t set, struct siginfo_k *info);
 ksigset_t signal_pending_set(void);
+/* execve: handlers are gone, what is ignored stays ignored; no alternate stack. */
+void signal_exec(struct proc *p);
 /* What a handler must at least have of stack, bytes, for AT_MINSIGSTKSZ. */
 u64 signal_min_stack(void);
 
