@@ -132,12 +132,16 @@ struct trapframe *hostsig_handle(int sig, const struct siginfo_k *info, struct h
 	}
 	struct uthread *ut = kt->current;
 
-	/* The host lost the fs base in a task switch (control.h): put it back, repeat the access. */
+	save_user_state(ut, uc);
+	/*
+	 * The host lost the fs base in a task switch (control.h): put it back, repeat the access. Through the
+	 * exit path, as after a kick: one that comes now only sets kthread.work, and somebody must look.
+	 */
 	if (sig == SIGSEGV && __builtin_ia32_rdfsbase64() == LIBOS_FS_LOST && ut->fsbase != LIBOS_FS_LOST) {
 		__builtin_ia32_wrfsbase64(ut->fsbase);
-		return NULL;
+		ut->trap_info.signo = CTL_KICK_SIGNAL;
+		return uthread_tf(ut);
 	}
-	save_user_state(ut, uc);
 	ut->trap_info = *info;
 	ut->trap_no = uc->trapno;
 	ut->trap_err = uc->err;
