@@ -292,7 +292,7 @@ static ssize_t unix_sendmsg(struct socket *s, struct sock_msg *sm, int flags, bo
 		return sm->namelen ? -EOPNOTSUPP : -ENOTCONN;
 	if (sm->namelen)
 		return s->type == SOCK_DGRAM ? -EOPNOTSUPP : -EISCONN;
-	if (u->err) {
+	if (u->err && !cannot_send(u, u->peer)) {
 		spin_lock(&u->lock);
 		r = -u->err;
 		u->err = 0;
