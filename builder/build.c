@@ -24,6 +24,7 @@
 #include "builder/record.h"
 #include "builder/rewrite.h"
 #include "builder/rootfs.h"
+#include "builder/tmpfile.h"
 
 /* 1980-01-02: the earliest day that everything (zip among it) takes for a time. */
 #define DEFAULT_MTIME 315619200ull
@@ -392,17 +393,20 @@ static int write_file(struct build *b, const char *out, uint64_t mtime, struct e
 		free(tmp);
 		return -1;
 	}
+	tmpfile_remember(tmp);
 	if (write_parts(b, fd, out, mtime, e))
 		goto fail;
 	if (fchmod(fd, 0666 & ~mask) || rename(tmp, out)) {
 		err_errno(e, "%s: cannot write there", out);
 		goto fail;
 	}
+	tmpfile_forget();
 	close(fd);
 	free(tmp);
 	return 0;
 fail:
 	unlink(tmp);
+	tmpfile_forget();
 	close(fd);
 	free(tmp);
 	return -1;

@@ -28,6 +28,7 @@
 #include "builder/checked.h"
 #include "builder/image.h"
 #include "builder/store_dir.h"
+#include "builder/tmpfile.h"
 
 #define RACY_NS 20000000ull
 
@@ -131,16 +132,19 @@ static int add_entry(const struct image *img, const char *dir, const char *entry
 	fd = open(tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return err_errno(e, "%s: cannot write to the store %s", img->name, dir);
+	tmpfile_remember(tmp);
 	if (image_unpack(img, fd, e))
 		goto fail;
 	if (fchmod(fd, 0444) || fdatasync(fd) || rename(tmp, entry)) {
 		err_errno(e, "%s: cannot write to the store %s", img->name, dir);
 		goto fail;
 	}
+	tmpfile_forget();
 	close(fd);
 	return 0;
 fail:
 	unlink(tmp);
+	tmpfile_forget();
 	close(fd);
 	return -1;
 }
