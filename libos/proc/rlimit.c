@@ -2,7 +2,7 @@
  * rlimit.c - resource limits: getrlimit, setrlimit, prlimit64.
  *
  * Kept here, enforced where the resource is: descriptors in fs, file size in fs, stack and address space
- * in mm, signals in signal. RLIMIT_CPU is kept but not enforced yet.
+ * in mm, signals in signal, CPU time in libos/time.
  */
 #include <linux/capability.h>
 #include <linux/resource.h>
@@ -10,6 +10,7 @@
 #include "libos/lib/string.h"
 #include "libos/mm/usercopy.h"
 #include "libos/proc/info.h"
+#include "libos/time/itimer.h"
 
 #define NOFILE_CUR 1024
 #define NOFILE_MAX 1048576 /* also fs.nr_open: nobody goes above it */
@@ -49,6 +50,8 @@ static long set_limit(struct proc *p, u32 which, const struct rlimit_k *new)
 	else
 		*old = *new;
 	spin_unlock(&p->lock);
+	if (!r && which == RLIMIT_CPU && p == current_proc())
+		r = itimers_set_cpu_limit(new->cur, new->max);
 	return r;
 }
 

@@ -75,6 +75,8 @@ static int get_signal(struct siginfo_k *info, struct ksigaction *action)
 			continue;
 		}
 		spin_unlock(&p->sig_lock);
+		if (this_kthread()->trace)
+			strace_signal(info, "killed");
 		proc_exit_group(sig); /* no core is written: no WCOREFLAG */
 	}
 	signal_recalc(ut);
@@ -168,6 +170,8 @@ void signal_deliver(struct trapframe *tf)
 	int sig = get_signal(&info, &action);
 
 	if (sig) {
+		if (this_kthread()->trace)
+			strace_signal(&info, "handler");
 		run_handler(tf, sig, &info, &action);
 		return;
 	}

@@ -338,3 +338,17 @@ void syscall_dispatch_traced(struct trapframe *tf)
 	emit(&l);
 	kfree(l.s, LINE_MAX);
 }
+
+void strace_signal(const struct siginfo_k *info, const char *what)
+{
+	char text[160];
+	size_t n = scnprintf_at(text, sizeof(text), 0, "[%d] --- %s {si_code=%d", current()->tid,
+				signal_name(info->signo), info->code);
+
+	if (info->code > 0 && info->code < 0x80) /* a fault, or SIGCHLD */
+		n = scnprintf_at(text, sizeof(text), n, ", si_addr=%#lx", info->fault.addr);
+	else if (info->code <= 0)
+		n = scnprintf_at(text, sizeof(text), n, ", si_pid=%d, si_uid=%u", info->rt.pid, info->rt.uid);
+	n = scnprintf_at(text, sizeof(text), n, "} %s ---\n", what);
+	log_raw(text, n);
+}

@@ -29,5 +29,8 @@ struct trapframe;
 void syscall_dispatch(struct trapframe *tf);
 /* strace.c: the same with a line to the log ring before or after it. */
 void syscall_dispatch_traced(struct trapframe *tf);
+struct siginfo_k;
+/* A line about a signal that current() takes; what becomes of it. */
+void strace_signal(const struct siginfo_k *info, const char *what);
 
 #endif

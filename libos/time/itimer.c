@@ -140,6 +140,17 @@ static void fire_prof(struct timer *t)
 	fire(its, &its->prof, SIGPROF);
 }
 
+static void fire_cpu_limit(struct timer *t)
+{
+	struct itimers *its = container_of(t, struct itimers, cpu_limit.timer);
+	bool over;
+
+	spin_lock(&its->lock);
+	over = clock_timer_now(&its->cpu_limit) >= its->cpu_max;
+	spin_unlock(&its->lock);
+	fire(its, &its->cpu_limit, over ? SIGKILL : SIGXCPU);
+}
+
 static void init_one(struct clock_timer *ct, struct proc *p, int clock, void (*fn)(struct timer *))
 {
 	timer_init(&ct->timer, fn);
@@ -161,6 +172,7 @@ struct itimers *itimers_get(void)
 	init_one(&its->real, p, CLOCK_MONOTONIC, fire_real);
 	init_one(&its->virt, p, CLOCK_PROCESS_CPUTIME_ID, fire_virt);
 	init_one(&its->prof, p, CLOCK_PROCESS_CPUTIME_ID, fire_prof);
+	init_one(&its->cpu_limit, p, CLOCK_PROCESS_CPUTIME_ID, fire_cpu_limit);
 	if (!__atomic_compare_exchange_n(&p->itimers, &other, its, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
 		kfree(its, sizeof(*its));
 		return other;
@@ -265,4 +277,22 @@ long sys_alarm(u32 seconds)
 		return 0;
 	/* Rounded to the nearest, but what runs does not look like 0. */
 	return old.value.sec + (old.value.usec >= 500000 || (!old.value.sec && old.value.usec));
+}
+
+int itimers_set_cpu_limit(u64 cur, u64 max)
+{
+	struct itimers *its = itimers_get();
+	int r;
+
+	if (!its)
+		return -ENOMEM;
+	spin_lock(&its->lock);
+	/* A limit of nothing counts as one second, as on Linux. */
+	its->cpu_limit.expires = cur < NEVER / NSEC_PER_SEC ? (cur ? cur : 1) * NSEC_PER_SEC : 0;
+	its->cpu_limit.interval = NSEC_PER_SEC;
+	its->cpu_max = max < NEVER / NSEC_PER_SEC ? (max ? max : 1) * NSEC_PER_SEC : NEVER;
+	r = clock_timer_start(&its->cpu_limit);
+	spin_unlock(&its->lock);
+	timer_commit();
+	return r;
 }

@@ -32,6 +32,8 @@ struct itimers {
 	spinlock_t lock; /* after sig_lock, before timer heaps; never held while a signal is sent */
 	struct proc *proc;
 	struct clock_timer real, virt, prof;
+	struct clock_timer cpu_limit; /* RLIMIT_CPU */
+	u64 cpu_max; /* its hard limit, ns */
 	struct ptimer **table; /* by timer id; NULL: free */
 	u32 table_size, nr;
 };
@@ -55,6 +57,11 @@ u64 clock_timer_left(struct clock_timer *ct);
  * remembers it for timer_getoverrun(2). Called with proc->sig_lock.
  */
 void ptimer_signal_taken(struct proc *p, struct siginfo_k *info);
+/*
+ * RLIMIT_CPU of current_proc() changed, in seconds: SIGXCPU at cur and each second from there, SIGKILL at max.
+ * -ENOMEM.
+ */
+int itimers_set_cpu_limit(u64 cur, u64 max);
 /* execve(2): POSIX timers go, interval timers stay. */
 void ptimers_delete_all(struct proc *p);
 
