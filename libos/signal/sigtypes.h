@@ -7,7 +7,11 @@
 #include "libos/lib/list.h"
 #include "libos/lib/types.h"
 
+#ifdef LIBOS_HOSTED
+#include <signal.h>
+#else
 #include <asm/signal.h>
+#endif
 #undef NSIG
 #define NSIG 64 /* the uapi header says 32 */
 typedef u64 ksigset_t; /* bit n-1 = signal n */
