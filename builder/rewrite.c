@@ -117,6 +117,7 @@ int rewrite_elf(const void *elf, size_t len, struct rewrite_result *out)
 	free(rw->leas.v);
 	free(rw->signal_frames.v);
 	free(rw->sites);
+	free(rw->owned);
 	free(rw);
 	if (err)
 		rewrite_result_free(out);

@@ -182,7 +182,7 @@ static void place_segment(struct emit *e)
 	e->seg_vaddr = off + delta > end ? off + delta : end;
 }
 
-static void write_phdrs(struct emit *e)
+static int write_phdrs(struct emit *e)
 {
 	const struct rw *rw = e->rw;
 	const uint8_t *old = rw->elf + rw->ehdr.e_phoff;
@@ -199,10 +199,8 @@ static void write_phdrs(struct emit *e)
 		.p_memsz = e->len,
 		.p_align = RW_PAGE,
 	};
-	if (!ph) {
-		e->len = 0;
-		return;
-	}
+	if (!ph)
+		return -ENOMEM;
 	memcpy(ph, old, rw->phnum * sizeof(*ph));
 	for (size_t i = 0; i < rw->phnum; i++) {
 		if (ph[i].p_type == PT_LOAD)
@@ -217,6 +215,7 @@ static void write_phdrs(struct emit *e)
 	ph[after] = load;
 	memcpy(e->buf, ph, (rw->phnum + 1) * sizeof(*ph));
 	free(ph);
+	return 0;
 }
 
 /* The tables that a section header table one entry longer needs; 0 if the file has none that is sound. */
@@ -314,44 +313,71 @@ static int write_file(struct emit *e, struct rw *rw, size_t text_start, struct r
 	return 0;
 }
 
+static size_t count_ok(const struct rw *rw)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < rw->nr_sites; i++)
+		n += rw->sites[i].reason == REWRITE_OK;
+	return n;
+}
+
+static int emit_segment(struct emit *e, struct rw *rw, size_t text_start)
+{
+	size_t pad;
+	int err;
+
+	e->cap = text_start + 8192;
+	e->buf = calloc(1, e->cap);
+	if (!e->buf)
+		return -ENOMEM;
+	e->len = text_start;
+	for (size_t i = 0; i < rw->nr_sites; i++) {
+		if (rw->sites[i].reason != REWRITE_OK)
+			continue;
+		err = emit_site(e, rw, &rw->sites[i]);
+		if (err)
+			return err;
+	}
+	if (rw->owned) { /* whole pages: rw_settle_bss() */
+		uint8_t *buf;
+
+		pad = -e->len & (RW_PAGE - 1);
+		buf = realloc(e->buf, e->len + pad);
+		if (!buf)
+			return -ENOMEM;
+		memset(buf + e->len, 0xcc, pad);
+		e->buf = buf;
+		e->len += pad;
+	}
+	return write_phdrs(e);
+}
+
 int rw_emit(struct rw *rw, struct rewrite_result *out)
 {
 	struct emit e = {.rw = rw};
 	size_t text_start = RW_ALIGN((rw->phnum + 1) * sizeof(Elf64_Phdr), TRAMPOLINE_ALIGN);
-	size_t rewritten = 0;
-	int err = -ENOMEM;
+	int err;
 
 	if (rw->len - rw->content_end > MAX_APPENDED) {
 		for (size_t i = 0; i < rw->nr_sites; i++)
 			if (rw->sites[i].reason == REWRITE_OK)
 				rw->sites[i].reason = REWRITE_APPENDED;
+	}
+	if (!count_ok(rw))
 		return 0;
-	}
-	place_segment(&e);
-	e.cap = text_start + 8192;
-	e.buf = calloc(1, e.cap);
-	if (!e.buf)
-		goto out;
-	e.len = text_start;
-	for (size_t i = 0; i < rw->nr_sites; i++) {
-		if (rw->sites[i].reason != REWRITE_OK)
-			continue;
-		err = emit_site(&e, rw, &rw->sites[i]);
-		if (err)
-			goto out;
-		rewritten += rw->sites[i].reason == REWRITE_OK;
-	}
-	err = 0;
-	if (!rewritten)
-		goto out;
-	write_phdrs(&e);
-	err = e.len ? write_file(&e, rw, text_start, out) : -ENOMEM;
+	err = rw_settle_bss(rw);
 	if (err)
-		goto out;
-	out->sites = e.pairs;
-	out->nr_sites = e.nr_pairs;
-	e.pairs = NULL;
-out:
+		return err;
+	place_segment(&e);
+	err = emit_segment(&e, rw, text_start);
+	if (!err && count_ok(rw))
+		err = write_file(&e, rw, text_start, out);
+	if (out->data) {
+		out->sites = e.pairs;
+		out->nr_sites = e.nr_pairs;
+		e.pairs = NULL;
+	}
 	free(e.buf);
 	free(e.pairs);
 	return err;

@@ -6,6 +6,7 @@
  *   rewrite_eh.c     .eh_frame and exception tables: function starts and landing pads
  *   rewrite_flow.c   which bytes are instructions, and where control can arrive
  *   rewrite_cover.c  which instructions a site can displace
+ *   rewrite_interp.c the .bss of dynamic linkers
  *   rewrite_emit.c   trampolines, and the layout of the new file
  *
  * Addresses are those of the file (p_vaddr), offsets are file offsets. Everything read from the file is
@@ -68,6 +69,7 @@ struct rw_site {
 struct rw {
 	const uint8_t *elf;
 	size_t len;
+	uint8_t *owned; /* elf, once it is a changed copy of what was given */
 	Elf64_Ehdr ehdr;
 	size_t phnum;
 	bool exec; /* ET_EXEC: addresses are absolute */
@@ -121,6 +123,9 @@ void rw_find_sites(struct rw *rw);
 
 /* rewrite_cover.c */
 void rw_cover(struct rw *rw);
+
+/* rewrite_interp.c */
+int rw_settle_bss(struct rw *rw);
 
 /* rewrite_emit.c */
 int rw_emit(struct rw *rw, struct rewrite_result *out);
