@@ -214,6 +214,11 @@ int filter_build(uint64_t text_start, uint64_t text_end, struct sock_filter *pro
 		for (size_t i = 0; i < NR(rules); i++)
 			if (is_hot(rules[i].nr) == !pass)
 				emit_rule(&e, &rules[i]);
+	/*
+	 * Not made by the instance but by the kernel, when a timed futex wait was disturbed and no handler
+	 * ran (a sibling took the signal): to the library OS that wait ends like an interrupted one.
+	 */
+	emit_refuse(&e, BPF_JEQ, SYS_restart_syscall, SECCOMP_RET_ERRNO | EINTR);
 	emit_ret(&e, KILL);
 	return e.len <= e.max ? (int)e.len : -ENOSPC;
 }
