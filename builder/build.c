@@ -1,8 +1,8 @@
 /*
  * build.c - from a specification to a sealed image.
  *
- * The order says who wins where two things want one place: the recipe's files and the program, then
- * --rootfs, then what programs need (interpreter, libraries), then the base files.
+ * Who wins where two things want one place: the program and the recipe's files, the later over the
+ * earlier, then --rootfs, then what programs need (interpreter, libraries), then the base files.
  */
 #include "builder/build.h"
 
@@ -71,6 +71,25 @@ static char *absolute(const char *path, struct err *e)
 	return format("%s/%s", !strcmp(real, "/") ? "" : real, base);
 }
 
+/* A bare name that is no file here is looked for in PATH, as a shell would. */
+static void search_path(struct build_spec *s)
+{
+	const char *p = getenv("PATH");
+
+	while (p && *p) {
+		size_t n = strcspn(p, ":");
+		char *path = format("%.*s/%s", (int)n, p, s->program);
+
+		if (n && !access(path, X_OK)) {
+			free(s->program);
+			s->program = path;
+			return;
+		}
+		free(path);
+		p += n + (p[n] == ':');
+	}
+}
+
 /* The program stands in the image where it stands on the host: $ORIGIN and its like mean the same. */
 static int add_program(struct build *b, struct err *e)
 {
@@ -78,6 +97,8 @@ static int add_program(struct build *b, struct err *e)
 	struct stat st;
 	char *path;
 
+	if (!strchr(s->program, '/') && access(s->program, F_OK))
+		search_path(s);
 	if (stat(s->program, &st))
 		return err_errno(e, "%s", s->program);
 	if (!S_ISREG(st.st_mode))
@@ -85,7 +106,7 @@ static int add_program(struct build *b, struct err *e)
 	if (!(st.st_mode & 0111))
 		return err_set(e, "%s: not executable; chmod +x it", s->program);
 	/* Follow the user's own spelling, so that /bin/sh stays a link to dash. */
-	path = s->program[0] == '/' ? strdup(s->program) : absolute(s->program, e);
+	path = path_is_plain(s->program) ? format("%s", s->program) : absolute(s->program, e);
 	if (!path)
 		return -1;
 	b->program = tree_add_same_path(&b->tree, path, e);
@@ -149,26 +170,31 @@ static int add_rule(struct build *b, const struct file_rule *r, struct err *e)
 	return ret;
 }
 
+static int add_rootfs(struct build *b, const char *dir, struct err *e)
+{
+	struct stat st;
+
+	if (stat(dir, &st))
+		return err_errno(e, "%s", dir);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, "%s: not a directory; --rootfs takes one", dir);
+	return tree_add_dir(&b->tree, dir, "/", 0, e);
+}
+
 static int add_content(struct build *b, struct err *e)
 {
 	struct build_spec *s = b->spec;
+	int ret = 0;
 
-	for (size_t i = 0; i < s->nr_files; i++)
-		if (add_rule(b, &s->files[i], e))
-			return -1;
-	if (s->program && add_program(b, e))
-		return -1;
-	for (size_t i = 0; i < s->rootfs.n; i++) {
-		struct stat st;
-
-		if (stat(s->rootfs.v[i], &st))
-			return err_errno(e, "%s", s->rootfs.v[i]);
-		if (!S_ISDIR(st.st_mode))
-			return err_set(e, "%s: not a directory; --rootfs takes one", s->rootfs.v[i]);
-		if (tree_add_dir(&b->tree, s->rootfs.v[i], "/", 0, e))
-			return -1;
-	}
-	return 0;
+	b->tree.replace = true;
+	for (size_t i = 0; i < s->rootfs.n && !ret; i++)
+		ret = add_rootfs(b, s->rootfs.v[i], e);
+	for (size_t i = 0; i < s->nr_files && !ret; i++)
+		ret = add_rule(b, &s->files[i], e);
+	if (s->program && !ret)
+		ret = add_program(b, e);
+	b->tree.replace = false;
+	return ret;
 }
 
 /* The entry must lead to an executable file; one that was not packed is taken from the host. */
@@ -299,6 +325,10 @@ static int resolve_user(struct build *b, struct err *e)
 		return 0;
 	/* A name means what the image's own passwd says. */
 	n = tree_lookup(&b->tree, "/etc/passwd", true);
+	if (!n && !strcmp(u, "nobody")) { /* as build_base.c writes it */
+		b->uid = b->gid = 65534;
+		return 0;
+	}
 	if (n && n->file) {
 		text = (char *)blob_read(n->file->blob, e);
 		if (!text)

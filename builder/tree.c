@@ -261,9 +261,23 @@ struct node *tree_claim(struct tree *t, const char *path, uint32_t mode, bool *f
 		return NULL;
 	}
 	n = child(dir, last, len);
-	if (n)
+	if (n && !t->replace)
 		return n;
+	if (n && S_ISDIR(n->mode)) {
+		err_set(e, "%s: a directory in the image, and to become a file", path);
+		return NULL;
+	}
 	*fresh = true;
+	if (n) {
+		if (n->file)
+			n->file->nlink--;
+		free(n->target);
+		free(n->host_path);
+		n->target = n->host_path = NULL;
+		n->file = NULL;
+		n->mode = mode;
+		return n;
+	}
 	return add_child(dir, last, len, mode, e);
 }
 

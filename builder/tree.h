@@ -2,9 +2,8 @@
  * tree.h - the root file system while it is being put together.
  *
  * Paths are absolute and mean what they would mean inside the image: symbolic links in the tree are
- * followed, confined to its root. Everything belongs to 0:0 unless said otherwise. A later file, link
- * or directory does not replace what stands at its place already (first come, first kept); that is
- * how a recipe's files go before a --rootfs, and a --rootfs before what the builder finds by itself.
+ * followed, confined to its root. Everything belongs to 0:0 unless said otherwise. While t->replace is
+ * set, a new file or symbolic link takes the place of an old one; otherwise what stands there stays.
  */
 #ifndef JUNCTION_BUILDER_TREE_H
 #define JUNCTION_BUILDER_TREE_H
@@ -64,6 +63,7 @@ struct tree {
 	struct blob **blob_table; /* by hash, open */
 	size_t nr_blobs, cap_blobs;
 	size_t nr_files;
+	bool replace;
 };
 
 int tree_init(struct tree *t, struct err *e);

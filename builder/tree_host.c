@@ -395,6 +395,8 @@ struct node *tree_add_same_path(struct tree *t, const char *name, struct err *e)
 		if (n && S_ISLNK(n->mode)) {
 			snprintf(target, sizeof(target), "%s", n->target);
 		} else if (n) {
+			if (last && t->replace && !S_ISDIR(n->mode))
+				return tree_add(t, prefix, prefix, 0, e);
 			if (last)
 				return n;
 			at = end;

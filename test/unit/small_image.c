@@ -103,6 +103,15 @@ static void tiny_libos(struct tiny *t)
 			       sizeof(t->data), 8192, 4096};
 }
 
+void small_use_libos(struct build_spec *spec)
+{
+	static struct tiny libos;
+
+	tiny_libos(&libos);
+	spec->libos = &libos;
+	spec->libos_len = sizeof(libos);
+}
+
 const char *small_program(void)
 {
 	Elf64_Ehdr h = {0};
@@ -126,14 +135,11 @@ uint8_t *small_image(size_t *len)
 	struct build_spec spec = {0};
 	struct err e = {0};
 	const char *out = small_path("small.jimg");
-	struct tiny libos;
 
 	spec.program = format("%s", small_program());
 	spec.entry = format("/prog");
 	spec.where = format("test");
-	tiny_libos(&libos);
-	spec.libos = &libos;
-	spec.libos_len = sizeof(libos);
+	small_use_libos(&spec);
 	spec_add_file(&spec, spec.program, "/prog", 0, "test");
 	free(spec.program);
 	spec.program = NULL;

@@ -24,6 +24,10 @@ const char *small_path(const char *name);
  */
 uint8_t *small_image(size_t *len);
 
+/* Sets the tiny libOS, which stands in static storage, as the one to build with. */
+struct build_spec;
+void small_use_libos(struct build_spec *spec);
+
 /* Path of a tiny program. */
 const char *small_program(void);
 
