@@ -134,6 +134,19 @@ extern u32 nr_kthreads;
 extern u32 xsave_size; /* bytes of a uthread's vector state (XCR0 components, standard format) */
 extern u64 xsave_mask; /* XCR0 */
 
+#ifdef LIBOS_HOSTED /* unit tests on the host: one kthread */
+extern struct uthread *hosted_current;
+
+static inline struct kthread *this_kthread(void)
+{
+	return &kthreads[0];
+}
+
+static inline struct uthread *current(void)
+{
+	return hosted_current;
+}
+#else
 /* The kthread under our feet. Do not keep it across anything that may sleep. */
 static inline struct kthread *this_kthread(void)
 {
@@ -150,6 +163,7 @@ static inline struct uthread *current(void)
 	__asm__ volatile("movq %%gs:16, %0" : "=r"(u));
 	return u;
 }
+#endif
 
 static inline struct trapframe *uthread_tf(struct uthread *ut)
 {
