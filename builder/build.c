@@ -412,12 +412,12 @@ static int write_parts(struct build *b, int fd, const char *out, uint64_t mtime,
 /* Into a new file beside `out`, which takes its name when it is complete. */
 static int write_file(struct build *b, const char *out, uint64_t mtime, struct err *e)
 {
-	char *tmp = format("%s.new-%d", out, (int)getpid());
+	char *tmp = format("%s.new-XXXXXX", out);
 	mode_t mask = umask(0);
 	int fd;
 
 	umask(mask);
-	fd = open(tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0) {
 		err_errno(e, "%s: cannot write there", out);
 		free(tmp);

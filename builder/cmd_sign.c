@@ -42,8 +42,8 @@ static int write_all(int fd, const uint8_t *p, uint64_t len)
 
 static int write_image(const char *out, const struct image *img, mode_t mode, struct err *e)
 {
-	char *tmp = format("%s.new-%d", out, (int)getpid());
-	int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), ret = -1;
+	char *tmp = format("%s.new-XXXXXX", out);
+	int fd = mkostemp(tmp, O_CLOEXEC), ret = -1;
 
 	if (fd < 0) {
 		err_errno(e, "%s: cannot write there", out);

@@ -4,7 +4,7 @@
  *   STORE/ROOTHEX.img      unpacked image, mode 0444; ROOTHEX is the root of the image's hash tree
  *   STORE/by-stat/KEY      symbolic link to ../ROOTHEX.img; KEY is device, inode, size, mtime and ctime
  *                          of a sealed file that was verified and had that root
- *   STORE/.new-PID         being written; renamed to its final name when complete and on disk
+ *   STORE/.new-RANDOM      being written; renamed to its final name when complete and on disk
  *
  * What makes the stat cache safe: an entry is only ever a verified image, so a stale link can at worst
  * start the content that the file had before. A link is made only for a file whose status change is
@@ -121,15 +121,14 @@ static void root_hex(const uint8_t *root, char out[2 * JIMG_HASH_LEN + 1])
 		sprintf(out + 2 * i, "%02x", root[i]);
 }
 
-/* Unpacks into STORE/.new-PID and gives it its name. Returns 0, -1 with e set. */
+/* Unpacks into STORE/.new-RANDOM and gives it its name. Returns 0, -1 with e set. */
 static int add_entry(const struct image *img, const char *dir, const char *entry, struct err *e)
 {
 	char tmp[PATH_MAX];
 	int fd;
 
-	snprintf(tmp, sizeof(tmp), "%s/.new-%d", dir, (int)getpid());
-	unlink(tmp);
-	fd = open(tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	snprintf(tmp, sizeof(tmp), "%s/.new-XXXXXX", dir);
+	fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
 		return err_errno(e, "%s: cannot write to the store %s", img->name, dir);
 	tmpfile_remember(tmp);
@@ -227,8 +226,8 @@ static int verify_and_unpack(const char *jimg, const char *dir, struct store_ima
 			err_set(e, "%s: the store %s lost the image just written; check that disk", jimg, dir);
 			goto out_image;
 		}
-		store_dir_trim(dir, hex);
 	}
+	store_dir_trim(dir, hex);
 	if (quiet && !fstat(fd, &after) && same_file(&before, &after)) {
 		stat_link(dir, &before, link, sizeof(link));
 		snprintf(target, sizeof(target), "../%s.img", hex);

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,9 +13,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define STORE_LIMIT (8ull << 30) /* bytes of unpacked images kept */
+#define STORE_MAX_LINKS 4096
 
 bool store_dir_name(char *out, size_t len)
 {
@@ -85,61 +88,85 @@ static int older(const void *a, const void *b)
 	return x->made.tv_nsec < y->made.tv_nsec ? -1 : x->made.tv_nsec > y->made.tv_nsec;
 }
 
-/* Links whose entry is gone. */
-static void drop_dangling(const char *dir)
+/* The links are a cache: when there are very many, all go, else those whose entry is gone. */
+static void drop_links(const char *dir, bool dangling_too)
 {
 	char sub[PATH_MAX];
 	struct dirent *de;
 	struct stat st;
+	size_t n = 0;
+	bool all;
 	DIR *d;
 
 	snprintf(sub, sizeof(sub), "%s/by-stat", dir);
 	d = opendir(sub);
 	if (!d)
 		return;
-	while ((de = readdir(d)))
-		if (de->d_name[0] != '.' && fstatat(dirfd(d), de->d_name, &st, 0) && errno == ENOENT)
+	while (readdir(d))
+		n++;
+	all = n > STORE_MAX_LINKS;
+	rewinddir(d);
+	while ((all || dangling_too) && (de = readdir(d)))
+		if (de->d_name[0] != '.' &&
+		    (all || (fstatat(dirfd(d), de->d_name, &st, 0) && errno == ENOENT)))
 			unlinkat(dirfd(d), de->d_name, 0);
 	closedir(d);
 }
 
+struct scan {
+	struct entry *v; /* every entry but the one to keep */
+	size_t n, cap;
+	uint64_t total; /* bytes, that one included */
+};
+
+static void scan_one(struct scan *s, int dirfd, const char *name, const char *keep)
+{
+	struct entry *grown;
+	struct stat st;
+
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
+		return;
+	if (!strncmp(name, ".new-", 5) && time(NULL) - st.st_mtime > 3600) {
+		unlinkat(dirfd, name, 0);
+		return;
+	}
+	if (strlen(name) != 68 || strcmp(name + 64, ".img"))
+		return;
+	s->total += st.st_blocks * 512ull;
+	if (!strncmp(name, keep, 64))
+		return;
+	if (s->n == s->cap) {
+		s->cap = s->cap ? 2 * s->cap : 64;
+		grown = realloc(s->v, s->cap * sizeof(*s->v));
+		if (!grown) {
+			s->cap = s->n;
+			return;
+		}
+		s->v = grown;
+	}
+	memcpy(s->v[s->n].name, name, 69);
+	s->v[s->n].bytes = st.st_blocks * 512ull;
+	s->v[s->n++].made = st.st_mtim;
+}
+
 void store_dir_trim(const char *dir, const char *keep)
 {
-	struct entry *all = NULL, *grown;
-	uint64_t total = 0;
-	size_t n = 0, cap = 0;
+	struct scan s = {0};
 	struct dirent *de;
-	struct stat st;
 	DIR *d = opendir(dir);
+	bool full;
 
 	if (!d)
 		return;
-	while ((de = readdir(d))) {
-		size_t len = strlen(de->d_name);
-
-		if (len != 68 || strcmp(de->d_name + 64, ".img") || fstatat(dirfd(d), de->d_name, &st, 0))
-			continue;
-		total += st.st_blocks * 512ull;
-		if (!strncmp(de->d_name, keep, 64))
-			continue;
-		if (n == cap) {
-			cap = cap ? 2 * cap : 64;
-			grown = realloc(all, cap * sizeof(*all));
-			if (!grown)
-				break;
-			all = grown;
-		}
-		memcpy(all[n].name, de->d_name, len + 1);
-		all[n].bytes = st.st_blocks * 512ull;
-		all[n++].made = st.st_mtim;
-	}
-	if (total > STORE_LIMIT) {
-		qsort(all, n, sizeof(*all), older);
-		for (size_t i = 0; i < n && total > STORE_LIMIT; i++)
-			if (!unlinkat(dirfd(d), all[i].name, 0))
-				total -= all[i].bytes;
-		drop_dangling(dir);
-	}
-	free(all);
+	while ((de = readdir(d)))
+		scan_one(&s, dirfd(d), de->d_name, keep);
+	full = s.total > STORE_LIMIT;
+	if (full)
+		qsort(s.v, s.n, sizeof(*s.v), older);
+	for (size_t i = 0; i < s.n && s.total > STORE_LIMIT; i++)
+		if (!unlinkat(dirfd(d), s.v[i].name, 0))
+			s.total -= s.v[i].bytes;
+	drop_links(dir, full);
+	free(s.v);
 	closedir(d);
 }

@@ -19,7 +19,10 @@ bool store_dir_name(char *out, size_t len);
  */
 int store_dir_make(const char *dir, const char *jimg, struct err *e);
 
-/* Removes the oldest entries while the store is larger than its limit; never the one named `keep`. */
+/*
+ * Removes the oldest entries while the store is larger than its limit, but never the one named `keep`;
+ * what was left half-written long ago; and the stat cache's links when they have become too many.
+ */
 void store_dir_trim(const char *dir, const char *keep);
 
 #endif
