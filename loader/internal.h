@@ -53,8 +53,10 @@ struct loader_kthread {
 	uint64_t gs_base;
 	uint32_t arrived; /* 1: it executes nothing of the loader's memory any more; main thread: entered */
 	int32_t error; /* -errno of the stub */
+	uint32_t *park; /* its park word in the control region: it waits here until the libOS wakes it */
 };
-_Static_assert(sizeof(stack_t) == 24 && sizeof(struct loader_kthread) == 64 &&
+_Static_assert(sizeof(stack_t) == 24 && sizeof(struct loader_kthread) == 72 &&
+		       offsetof(struct loader_kthread, park) == 64 &&
 		       offsetof(struct loader_kthread, arrived) == 56 && LIBOS_FS_LOST == 0x48c000000000,
 	       "stub.S knows this");
 

@@ -7,6 +7,11 @@
  * `arrived`, for which the main thread waits. C code cannot run here: %fs, with which it finds its
  * thread-local variables, is set to nowhere (libos/abi/control.h).
  *
+ * The library OS is part of the image, so none of its code may run before the filter is on for every
+ * thread: an unfiltered thread shares its memory with all others. A kthread therefore waits here until its
+ * park word is not zero. Only the libOS of the main thread changes that, and it runs behind the filter.
+ * A kthread that comes to its wait so late that the filter is on gets SIGSYS, whose handler enters the libOS.
+ *
  * The page lies outside the libOS text: a system call from here is trapped once the filter is on.
  */
 #include <asm/prctl.h>
@@ -24,6 +29,7 @@
 #define K_GS_BASE 48
 #define K_ARRIVED 56
 #define K_ERROR 60
+#define K_PARK 64
 
 	.text
 	.globl loader_stub_start, loader_stub_end, loader_stub_clone, loader_stub_enter
@@ -50,19 +56,31 @@ loader_stub_clone:
 	ret
 1:	call	prepare
 	testl	%eax, %eax
-	js	2f
-	movq	K_INDEX(%rbx), %rdi
-	movq	K_ENTRY(%rbx), %rax
+	js	4f
+	movq	K_INDEX(%rbx), %r12
+	movq	K_ENTRY(%rbx), %r13
+	movq	K_PARK(%rbx), %r14
 	movl	$1, K_ARRIVED(%rbx)
 	/* Nothing of the loader is touched from here on. */
+2:	cmpl	$0, (%r14)
+	jne	3f
+	movl	$__NR_futex, %eax
+	movq	%r14, %rdi
+	xorl	%esi, %esi /* FUTEX_WAIT, shared */
+	xorl	%edx, %edx
+	xorl	%r10d, %r10d
+	syscall
+	jmp	2b
+3:	movq	%r12, %rdi
+	movq	%r13, %rax
 	jmp	enter_libos
 
 	/* The main thread sees the error and ends the process. */
-2:	movl	%eax, K_ERROR(%rbx)
+4:	movl	%eax, K_ERROR(%rbx)
 	movl	$1, K_ARRIVED(%rbx)
-3:	movl	$__NR_exit, %eax
+5:	movl	$__NR_exit, %eax
 	syscall
-	jmp	3b
+	jmp	5b
 
 /*
  * void enter(struct loader_kthread *k, const struct sock_fprog *filter)

@@ -167,7 +167,11 @@ struct control {
 	uint32_t winsize_seq; /* incremented when boot.winsize changed */
 	_Alignas(64) struct control_stats stats;
 	_Alignas(64) struct ctl_ring rings[CTL_NR_RINGS];
-	/* One park word per kthread: generation << 2 | enum ctl_park. Woken by sibling or supervisor. */
+	/*
+	 * One park word per kthread: generation << 2 | enum ctl_park. Woken by sibling or supervisor. A kthread
+	 * other than the first enters the libOS only when its word is not 0: the libOS of the first one, which
+	 * runs behind the filter, makes it so when it has work for it, and wakes it.
+	 */
 	_Alignas(64) struct {
 		uint32_t word;
 		uint32_t pad[15];

@@ -140,6 +140,9 @@ static void init_main(void *arg)
 	kfree(envp, (ctl->boot.envc + 1) * sizeof(*envp));
 	ctl->stats.first_instruction_ns = clock_monotonic_ns();
 	__atomic_store_n(&ctl->state, CTL_RUNNING, __ATOMIC_SEQ_CST);
+	/* No kick came before that: look for signals that did. */
+	if (__atomic_load_n(&ctl->host_signals, __ATOMIC_SEQ_CST))
+		__atomic_fetch_or(&this_kthread()->work, KT_WORK_KICK, __ATOMIC_SEQ_CST);
 }
 
 static void boot_first(void)

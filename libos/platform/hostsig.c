@@ -37,6 +37,7 @@ struct host_ucontext {
 u8 altstacks[CTL_MAX_KTHREADS][ALTSTACK_SIZE] __attribute__((aligned(4096)));
 
 extern const char __text_start[], __text_end[];
+extern const char libos_entry[];
 extern const char exit_fast_start[], exit_fast_end[], exit_full_start[], exit_full_end[], exit_restart[];
 extern const struct {
 	u64 insn, fixup;
@@ -126,6 +127,12 @@ struct trapframe *hostsig_handle(int sig, const struct siginfo_k *info, struct h
 		}
 		if ((sig == SIGSEGV || sig == SIGBUS) && fix_usercopy(uc))
 			return NULL;
+		/* A kthread was about to wait in the loader's stub when the filter came on: wait here instead. */
+		if (sig == SIGSYS && uc->rip >= LOADER_STUB_BASE && id) {
+			uc->rip = (u64)libos_entry;
+			uc->rdi = id;
+			return NULL;
+		}
 		panic("signal %d code %d at rip %#lx addr %#lx rsp %#lx rbp %#lx rax %#lx current %d", sig, info->code,
 		      uc->rip, info->fault.addr, uc->rsp, uc->rbp, uc->rax,
 		      kt->current ? kt->current->tid : -1);
