@@ -43,7 +43,7 @@ def image(ctx, name, program, rootfs=None, recipe=None, timeout=120):
 
 def run_native(ctx, argv, tree=None, stdin=b"", timeout=60, env=None):
     """Runs on Linux: a clean environment, in a copy of `tree` that stands at WORK, in a mount namespace."""
-    work = tempfile.mkdtemp(prefix="jt-", dir="/dev/shm")
+    work = tempfile.mkdtemp(prefix=f"jt-{os.getpid()}-", dir="/dev/shm")
     try:
         if tree:
             shutil.copytree(tree, work, dirs_exist_ok=True, symlinks=True)
