@@ -1,9 +1,20 @@
 """Every pointer argument of every call in the table, bad in every way: EFAULT as on Linux, and alive at the end."""
+import re
+
 from harness import images
 from harness.case import Case, Failure
 
-# Where an answer inside may differ from this host's for another reason than the pointer.
-ELSEWHERE = (b"EPERM",)  # a call that needs a privilege which nothing inside has
+# Calls that the file systems and sockets inside refuse before they look at anything.
+REFUSED = {b"EOPNOTSUPP": ("xattr", "recvmmsg")}
+
+
+def agrees(call, want, got):
+    """Whether an answer inside is right, given this host's: equal, or wrong only about what comes first."""
+    if got == want or got == b"EPERM":  # EPERM: needs a privilege which nothing inside has
+        return True
+    if got == b"EFAULT":  # the host found another error before it looked at the pointer
+        return not want.startswith(b"ok")
+    return any(call.endswith(c) for c in REFUSED.get(got, ()))
 
 
 def compare(ctx):
@@ -13,20 +24,22 @@ def compare(ctx):
     inside = images.run_inside(ctx, img, [], env={"T_DIR": "/tmp"}, workdir=None)
     if native.code != 0 or inside.code != 0 or inside.timed_out:
         raise Failure(f"native {native.code}; inside {inside.describe()}")
-    passed, missing, wrong = 0, set(), []
+    passed, wrong = 0, {}
     answers = dict(line.rsplit(b": ", 1) for line in inside.out.splitlines())
     for line in native.out.splitlines():
         what, want = line.rsplit(b": ", 1)
         got = answers.get(what, b"no answer")
         if got == b"ENOSYS":
-            missing.add(what.split()[0].decode())
-        elif got == want or got in ELSEWHERE:
+            continue  # not implemented, whatever its arguments
+        if agrees(what.split()[0].decode(), want, got):
             passed += 1
         else:
-            wrong.append(f"{what.decode()}: {want.decode()} on Linux, {got.decode()} inside")
+            argument, kind = re.match(rb"(.* -?\d+) (.*)", what).groups()
+            key = f"{argument.decode()}: {want.decode()} on Linux, {got.decode()} inside"
+            wrong.setdefault(key, []).append(kind.decode())
     if wrong:
-        text = "\n".join(wrong[:60]) + ("\n..." if len(wrong) > 60 else "")
-        raise Failure(f"{len(wrong)} of {passed + len(wrong)} answers differ:\n{text}", passed, 1)
+        text = "\n".join(f"{k} ({', '.join(v)})" for k, v in wrong.items())
+        raise Failure(f"{sum(map(len, wrong.values()))} answers differ:\n{text}", passed, 1)
     return passed
 
 

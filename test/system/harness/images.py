@@ -6,7 +6,9 @@ import threading
 
 from .case import ROOT, Failure
 
-ENV = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin", "HOME": "/", "TERM": "dumb"}
+# In the order in which an image's own variables come first, so that env(1) prints the same.
+ENV = {"PATH": "/usr/bin:/bin", "HOME": "/", "LC_ALL": "C", "TZ": "UTC", "TERM": "dumb"}
+IMAGE_TIME = 315619200  # every file of an image bears this time: 1980-01-02
 WORK = "/mnt"  # the working directory of both runs, so that paths are equal
 
 _locks = {}
@@ -47,11 +49,16 @@ def run_native(ctx, argv, tree=None, stdin=b"", timeout=60, env=None):
     try:
         if tree:
             shutil.copytree(tree, work, dirs_exist_ok=True, symlinks=True)
+            for folder, _, files in os.walk(work, topdown=False):
+                for f in [*files, "."]:
+                    os.utime(os.path.join(folder, f), (IMAGE_TIME, IMAGE_TIME))
         flags = ["-m"] if os.getuid() == 0 else ["-rm"]
-        script = f'mount --bind {work} {WORK} && cd {WORK} && exec "$@"'
+        # env -i at the end: the shell would add variables of its own.
+        script = f'mount --bind {work} {WORK} && exec env -i -C {WORK} "$@"'
+        variables = [f"{k}={v}" for k, v in dict(ENV, **(env or {})).items()]
         return ctx.run(
-            ["unshare", *flags, "--propagation", "private", "sh", "-c", script, "sh", *argv],
-            timeout=timeout, stdin=stdin, env=dict(ENV, **(env or {})),
+            ["unshare", *flags, "--propagation", "private", "sh", "-c", script, "sh", *variables, *argv],
+            timeout=timeout, stdin=stdin,
         )
     finally:
         shutil.rmtree(work, ignore_errors=True)
