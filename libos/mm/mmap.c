@@ -17,8 +17,9 @@
 
 #define HOST_ANON (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 #define FILL_HINT (1 << 30) /* in host_flags: fill if that cannot be told apart */
-#define FILL_ANON_MAX (256ul << 10)
-#define FILL_DATA_MAX (16ul << 10)
+#define FILL_ANON_MAX (256ul << 10) /* of larger areas, this much at the start */
+#define FILL_ANON_OF (64ul << 20) /* those beyond are likely to be sparse */
+#define FILL_DATA_MAX (2ul << 20)
 #define FILL_TEXT_MAX (4ul << 20)
 #define FILL_HOLE_PAGES 4096
 #define FILL_STACK (16ul << 10) /* what a thread touches at once at the top of its stack */
@@ -210,8 +211,14 @@ s64 map_host(struct vma *v, u64 start, u64 end, int host_flags)
 		return map_file(v, start, end, host_flags, fill_hint);
 	if (v->smap)
 		return map_smap(v, start, end, host_flags);
+	if (fill_hint && end - start > FILL_ANON_MAX)
+		host_flags = 0;
 	r = host_mmap(start, end - start, v->prot, HOST_ANON | host_flags, -1, 0);
-	return r < 0 ? r : (s64)end;
+	if (r < 0)
+		return r;
+	if (fill_hint && !host_flags)
+		host_madvise(start, FILL_ANON_MAX, MADV_POPULATE_WRITE);
+	return end;
 }
 
 /* Unmaps [start, end) on the host except for what is not the application's. */
@@ -371,15 +378,15 @@ static int check_file(struct file *file, int prot, int type, u32 *vmflags)
 /*
  * Whether the host should fill a fresh mapping at once. A page fault costs an order of magnitude more than a
  * page filled along with its neighbours (two orders under nested virtualization), so memory that is
- * likely to be touched is: small anonymous areas, the text of programs and libraries (whose pages
- * are in the page cache anyway), and data segments of a few pages. Large and explicitly sparse ones are not.
+ * likely to be touched is: the start of anonymous areas, the text of programs and libraries (whose pages
+ * are in the page cache anyway), and data segments. Very large and explicitly sparse areas are not.
  */
 static bool worth_filling(int prot, int flags, u64 len, const struct file *file)
 {
 	if (!(flags & MAP_PRIVATE) || (flags & (MAP_NORESERVE | MAP_STACK)) || !(prot & PROT_READ))
 		return false;
 	if (!file)
-		return (prot & PROT_WRITE) && len <= FILL_ANON_MAX;
+		return (prot & PROT_WRITE) && len <= FILL_ANON_OF;
 	if (prot & PROT_WRITE)
 		return len <= FILL_DATA_MAX;
 	/* ld.so first maps a whole library to find room: that is no text. */
@@ -609,7 +616,7 @@ static u64 do_brk(struct mm *mm, u64 brk)
 			return mm->brk;
 		if (may_map(mm, new - old, PROT_READ | PROT_WRITE, 0, false) < 0 ||
 		    add_area(mm, old, new, PROT_READ | PROT_WRITE, VM_MAYWRITE | VM_HEAP, NULL, 0,
-			     new - old <= FILL_ANON_MAX || mm->def_flags & VM_LOCKED ? MAP_POPULATE : 0) < 0)
+			     mm->def_flags & VM_LOCKED ? MAP_POPULATE : FILL_HINT) < 0)
 			return mm->brk;
 	}
 	mm->brk = brk;
