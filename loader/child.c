@@ -2,15 +2,15 @@
  * child.c - the instance's own side of a start: map, isolate, lock the door, enter the library OS.
  *
  * Runs in a process that loader_spawn() has just cloned, with user, pid, mount, ipc and uts namespaces
- * of its own. It allocates nothing and uses only thin wrappers of system calls, so that a caller with
- * threads may spawn too. Order matters:
+ * of its own. It calls nothing of libc (raw.h), so that a caller with threads may spawn too. Order
+ * matters:
  *
  *   1. maps and the empty root need nothing from the caller, and run while it writes the id maps;
  *   2. the identity changes next, because that clears the parent-death signal and the dumpable flag;
  *   3. capabilities go, then the parent-death signal is set, then the caller is seen to be alive:
  *      in this order there is no moment in which it can die unnoticed;
- *   4. kthreads are made last, so that they inherit all of this, and before the filter, which is
- *      installed on all of them at once.
+ *   4. kthreads are made after their own attributes (identity, capabilities, signal mask) are final,
+ *      and before the filter, which is installed on all of them at once and is the last call of all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,6 @@
 #include <linux/securebits.h>
 #include <poll.h>
 #include <sched.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -33,6 +32,7 @@
 
 #include "loader/filter.h"
 #include "loader/internal.h"
+#include "loader/raw.h"
 
 #define NR(a) (sizeof(a) / sizeof((a)[0]))
 #define PF_W 2u
@@ -49,7 +49,7 @@ static _Noreturn void fail(const struct loader_plan *plan, int error)
 {
 	plan->report->error = error;
 	for (;;)
-		syscall(SYS_exit_group, 127);
+		RAW(exit_group, 127);
 }
 
 static void step(const struct loader_plan *plan, enum loader_step s)
@@ -57,23 +57,38 @@ static void step(const struct loader_plan *plan, enum loader_step s)
 	plan->report->step = s;
 }
 
-/* For calls that give -1 and errno. */
 static long check(const struct loader_plan *plan, long result)
 {
-	if (result == -1)
-		fail(plan, errno);
+	if (result < 0)
+		fail(plan, -result);
 	return result;
 }
 
 static void map_fixed(const struct loader_plan *plan, uint64_t addr, uint64_t len, int prot, int flags,
 		      int fd, uint64_t off)
 {
-	void *p = mmap((void *)addr, len, prot, flags | MAP_FIXED_NOREPLACE, fd, off);
+	long p = RAW(mmap, addr, len, prot, flags | MAP_FIXED_NOREPLACE, fd, off);
 
-	if (p == MAP_FAILED)
-		fail(plan, errno);
-	if ((uint64_t)p != addr)
+	/* An address is below 2^47, so only an errno is negative. */
+	if (check(plan, p) != (long)addr)
 		fail(plan, EEXIST);
+}
+
+/* Bytes of the image into the arena's memfd: cheaper than faults through the mapping. */
+static void fill_arena(const struct loader_plan *plan, const struct jstore_segment *s)
+{
+	uint64_t from = s->off, left = s->file_len;
+
+	if (!left)
+		return;
+	check(plan, RAW(lseek, plan->arena_fd, s->vaddr - LIBOS_ARENA_BASE, SEEK_SET));
+	while (left) {
+		long n = check(plan, RAW(sendfile, plan->arena_fd, plan->cfg->image_fd, &from, left));
+
+		if (!n)
+			fail(plan, ENODATA);
+		left -= n;
+	}
 }
 
 static void map_segments(const struct loader_plan *plan)
@@ -88,20 +103,12 @@ static void map_segments(const struct loader_plan *plan)
 	for (uint32_t i = 0; i < h->nr_segments; i++) {
 		const struct jstore_segment *s = &h->segments[i];
 
-		if (!(s->flags & PF_W)) {
+		if (s->flags & PF_W)
+			fill_arena(plan, s);
+		else
 			map_fixed(plan, s->vaddr, s->file_len,
-				  PROT_READ | (s->flags & PF_X ? PROT_EXEC : 0), MAP_PRIVATE, image,
-				  s->off);
-			continue;
-		}
-		for (uint64_t done = 0; done < s->file_len;) {
-			long n = check(plan, pread(image, (void *)(s->vaddr + done),
-						   s->file_len - done, s->off + done));
-
-			if (!n)
-				fail(plan, ENODATA);
-			done += n;
-		}
+				  PROT_READ | (s->flags & PF_X ? PROT_EXEC : 0),
+				  MAP_PRIVATE | MAP_POPULATE, image, s->off);
 	}
 	step(plan, LOADER_STEP_MAP_ROOTFS);
 	if (h->rootfs.len)
@@ -113,11 +120,10 @@ static void map_segments(const struct loader_plan *plan)
 	step(plan, LOADER_STEP_MAP_SHM);
 	map_fixed(plan, LIBOS_SHM_BASE, plan->shm_size, PROT_READ | PROT_WRITE,
 		  MAP_SHARED | MAP_NORESERVE, plan->shm_fd, 0);
+	/* The page of our own text that holds the stub moves; ours is a copy of the caller's mapping. */
 	step(plan, LOADER_STEP_MAP_STUB);
-	map_fixed(plan, LOADER_STUB_BASE, LOADER_MAX_STUB, PROT_READ | PROT_WRITE,
-		  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	memcpy((void *)LOADER_STUB_BASE, loader_stub_start, loader_stub_end - loader_stub_start);
-	check(plan, mprotect((void *)LOADER_STUB_BASE, LOADER_MAX_STUB, PROT_READ | PROT_EXEC));
+	check(plan, RAW(mremap, loader_stub_start, LOADER_STUB_SIZE, LOADER_STUB_SIZE,
+			MREMAP_MAYMOVE | MREMAP_FIXED, LOADER_STUB_BASE));
 }
 
 static bool inside(uint64_t addr, uint64_t len, uint64_t base, uint64_t size)
@@ -145,7 +151,7 @@ static const struct libos_header *find_libos(const struct loader_plan *plan)
 {
 	const struct libos_header *l = (const struct libos_header *)LIBOS_TEXT_BASE;
 	const struct jstore_header *h = plan->cfg->header;
-	uint64_t stacks;
+	uint64_t stacks, blocks;
 
 	step(plan, LOADER_STEP_LIBOS_HEADER);
 	if (!h->nr_segments || h->segments[0].vaddr != LIBOS_TEXT_BASE ||
@@ -157,6 +163,10 @@ static const struct libos_header *find_libos(const struct loader_plan *plan)
 		fail(plan, EINVAL);
 	if (__builtin_mul_overflow(l->altstack_size, plan->cfg->nr_kthreads, &stacks) ||
 	    !inside(l->altstack_base, stacks, LIBOS_ARENA_BASE, plan->arena_size))
+		fail(plan, EINVAL);
+	if (l->gs_base &&
+	    (__builtin_mul_overflow(l->gs_stride, plan->cfg->nr_kthreads, &blocks) ||
+	     !inside(l->gs_base, blocks, LIBOS_ARENA_BASE, plan->arena_size)))
 		fail(plan, EINVAL);
 	return l;
 }
@@ -170,18 +180,18 @@ static void make_root(const struct loader_plan *plan)
 	int fs, mnt;
 
 	step(plan, LOADER_STEP_ROOT);
-	fs = check(plan, fsopen("tmpfs", FSOPEN_CLOEXEC));
-	check(plan, fsconfig(fs, FSCONFIG_SET_STRING, "size", "4096", 0));
-	check(plan, fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0555", 0));
-	check(plan, fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
-	mnt = check(plan, fsmount(fs, FSMOUNT_CLOEXEC,
-				  MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-					  MOUNT_ATTR_NOEXEC));
-	check(plan, move_mount(mnt, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH));
-	check(plan, fchdir(mnt));
-	check(plan, syscall(SYS_pivot_root, ".", "."));
-	check(plan, umount2(".", MNT_DETACH));
-	check(plan, chdir("/"));
+	fs = check(plan, RAW(fsopen, "tmpfs", FSOPEN_CLOEXEC));
+	check(plan, RAW(fsconfig, fs, FSCONFIG_SET_STRING, "size", "4096", 0));
+	check(plan, RAW(fsconfig, fs, FSCONFIG_SET_STRING, "mode", "0555", 0));
+	check(plan, RAW(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
+	mnt = check(plan, RAW(fsmount, fs, FSMOUNT_CLOEXEC,
+			      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+				      MOUNT_ATTR_NOEXEC));
+	check(plan, RAW(move_mount, mnt, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH));
+	check(plan, RAW(fchdir, mnt));
+	check(plan, RAW(pivot_root, ".", "."));
+	check(plan, RAW(umount2, ".", MNT_DETACH));
+	check(plan, RAW(chdir, "/"));
 }
 
 static void set_limits(const struct loader_plan *plan)
@@ -198,7 +208,7 @@ static void set_limits(const struct loader_plan *plan)
 	for (size_t i = 0; i < NR(limits); i++) {
 		struct rlimit r = {limits[i].value, limits[i].value};
 
-		check(plan, setrlimit(limits[i].resource, &r));
+		check(plan, RAW(setrlimit, limits[i].resource, &r));
 	}
 }
 
@@ -210,10 +220,10 @@ static void wait_go(const struct loader_plan *plan)
 	long n;
 
 	step(plan, LOADER_STEP_PARENT_DIED);
-	while ((n = read(plan->go_read, &byte, 1)) == -1 && errno == EINTR)
+	while ((n = RAW(read, plan->go_read, &byte, 1)) == -EINTR)
 		;
 	if (n != 1)
-		fail(plan, n ? errno : EPIPE);
+		fail(plan, n ? -n : EPIPE);
 	step(plan, before);
 }
 
@@ -222,9 +232,8 @@ static void take_identity(const struct loader_plan *plan)
 	step(plan, LOADER_STEP_IDENTITY);
 	if (!plan->set_identity)
 		return;
-	/* Raw: glibc would pass the call on to threads that this copy of the process does not have. */
-	check(plan, syscall(SYS_setresgid, LOADER_INNER_ID, LOADER_INNER_ID, LOADER_INNER_ID));
-	check(plan, syscall(SYS_setresuid, LOADER_INNER_ID, LOADER_INNER_ID, LOADER_INNER_ID));
+	check(plan, RAW(setresgid, LOADER_INNER_ID, LOADER_INNER_ID, LOADER_INNER_ID));
+	check(plan, RAW(setresuid, LOADER_INNER_ID, LOADER_INNER_ID, LOADER_INNER_ID));
 }
 
 static void drop_privileges(const struct loader_plan *plan)
@@ -233,23 +242,23 @@ static void drop_privileges(const struct loader_plan *plan)
 	struct __user_cap_data_struct none[2] = {};
 
 	step(plan, LOADER_STEP_CAPABILITIES);
-	check(plan, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0));
-	for (int cap = 0; cap < 64; cap++)
-		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == -1) {
-			if (errno == EINVAL) /* the kernel knows no more of them */
-				break;
-			fail(plan, errno);
-		}
-	check(plan, prctl(PR_SET_SECUREBITS,
-			  SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
-				  SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
-				  SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
-			  0, 0, 0));
-	check(plan, syscall(SYS_capset, &hdr, none));
+	check(plan, RAW(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL));
+	for (int cap = 0; cap < 64; cap++) {
+		long ret = RAW(prctl, PR_CAPBSET_DROP, cap);
+
+		if (ret == -EINVAL) /* the kernel knows no more of them */
+			break;
+		check(plan, ret);
+	}
+	check(plan, RAW(prctl, PR_SET_SECUREBITS,
+			SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+				SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+				SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED));
+	check(plan, RAW(capset, &hdr, none));
 	step(plan, LOADER_STEP_NO_NEW_PRIVS);
-	check(plan, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	check(plan, RAW(prctl, PR_SET_NO_NEW_PRIVS, 1));
 	/* Nobody of the same user may trace it or read its memory. */
-	check(plan, prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+	check(plan, RAW(prctl, PR_SET_DUMPABLE, 0));
 }
 
 /* From here on it dies with its supervisor; if that has died already, it dies now. */
@@ -258,9 +267,9 @@ static void tie_to_parent(const struct loader_plan *plan)
 	struct pollfd p = {.fd = plan->go_read};
 
 	step(plan, LOADER_STEP_DEATHSIG);
-	check(plan, prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
+	check(plan, RAW(prctl, PR_SET_PDEATHSIG, SIGKILL));
 	step(plan, LOADER_STEP_PARENT_DIED);
-	if (check(plan, poll(&p, 1, 0)))
+	if (check(plan, RAW(poll, &p, 1, 0)))
 		fail(plan, EPIPE);
 }
 
@@ -272,11 +281,11 @@ static void arrange_fds(const struct loader_plan *plan)
 	step(plan, LOADER_STEP_FDS);
 	/* First out of the way of the places that they shall take. */
 	for (size_t i = 0; i < NR(fds); i++)
-		fds[i] = check(plan, fcntl(fds[i], F_DUPFD, CTL_FD_SHM + 1));
+		fds[i] = check(plan, RAW(fcntl, fds[i], F_DUPFD, CTL_FD_SHM + 1));
 	for (size_t i = 0; i < NR(fds); i++)
-		check(plan, dup2(fds[i], CTL_FD_IMAGE + (int)i));
-	check(plan, syscall(SYS_close_range, 0, CTL_FD_IMAGE - 1, 0));
-	check(plan, syscall(SYS_close_range, CTL_FD_SHM + 1, ~0u, 0));
+		check(plan, RAW(dup2, fds[i], CTL_FD_IMAGE + i));
+	check(plan, RAW(close_range, 0, CTL_FD_IMAGE - 1, 0));
+	check(plan, RAW(close_range, CTL_FD_SHM + 1, ~0u, 0));
 }
 
 static const int handled[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, CTL_KICK_SIGNAL};
@@ -292,10 +301,10 @@ static void install_signals(const struct loader_plan *plan, const struct libos_h
 
 	step(plan, LOADER_STEP_SIGNALS);
 	for (size_t i = 0; i < NR(handled); i++) {
-		check(plan, syscall(SYS_rt_sigaction, handled[i], &sa, NULL, 8));
+		check(plan, RAW(rt_sigaction, handled[i], &sa, NULL, 8));
 		blocked &= ~(1ull << (handled[i] - 1));
 	}
-	check(plan, syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, 8));
+	check(plan, RAW(rt_sigprocmask, SIG_SETMASK, &blocked, NULL, 8));
 }
 
 /* The kernel would write to glibc's area, which the libOS unmaps, and kill us for the fault. */
@@ -303,8 +312,8 @@ static void leave_rseq(const struct loader_plan *plan)
 {
 	step(plan, LOADER_STEP_RSEQ);
 	if (__rseq_size)
-		check(plan, syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, 32, 1,
-				    RSEQ_SIGNATURE));
+		check(plan, RAW(rseq, (char *)__builtin_thread_pointer() + __rseq_offset, 32, 1,
+				RSEQ_SIGNATURE));
 }
 
 static void start_kthreads(const struct loader_plan *plan, const struct libos_header *l)
@@ -335,8 +344,14 @@ static void start_kthreads(const struct loader_plan *plan, const struct libos_he
 			fail(plan, -tid);
 		boot->host_tid[i] = tid;
 	}
+}
+
+static void make_timers(const struct loader_plan *plan)
+{
+	struct control_boot *boot = &((struct control *)LIBOS_CONTROL_BASE)->boot;
+
 	step(plan, LOADER_STEP_TIMERS);
-	for (uint32_t i = 0; i < nr; i++) {
+	for (uint32_t i = 0; i < plan->cfg->nr_kthreads; i++) {
 		struct sigevent ev = {
 			.sigev_notify = SIGEV_THREAD_ID,
 			.sigev_signo = CTL_KICK_SIGNAL,
@@ -344,14 +359,19 @@ static void start_kthreads(const struct loader_plan *plan, const struct libos_he
 		};
 
 		ev._sigev_un._tid = boot->host_tid[i];
-		check(plan, syscall(SYS_timer_create, CLOCK_MONOTONIC, &ev, &boot->timer_id[i]));
+		check(plan, RAW(timer_create, CLOCK_MONOTONIC, &ev, &boot->timer_id[i]));
 	}
+}
+
+/* The filter must find each kthread past its own last calls. */
+static void wait_for_kthreads(const struct loader_plan *plan)
+{
 	step(plan, LOADER_STEP_KTHREADS);
-	for (uint32_t i = 1; i < nr; i++) {
+	for (uint32_t i = 1; i < plan->cfg->nr_kthreads; i++) {
 		struct loader_kthread *k = &plan->report->kthreads[i];
 
 		while (!__atomic_load_n(&k->arrived, __ATOMIC_ACQUIRE))
-			sched_yield();
+			RAW(sched_yield);
 		if (k->error)
 			fail(plan, -k->error);
 	}
@@ -367,8 +387,8 @@ _Noreturn void loader_child(const struct loader_plan *plan)
 	const struct libos_header *l;
 	int len;
 
-	close(plan->go_write);
-	setsid();
+	RAW(close, plan->go_write);
+	RAW(setsid);
 	map_segments(plan);
 	l = find_libos(plan);
 	len = filter_build(l->text_start, l->text_end, code, NR(code));
@@ -377,19 +397,23 @@ _Noreturn void loader_child(const struct loader_plan *plan)
 	prog.len = len;
 	make_root(plan);
 	step(plan, LOADER_STEP_HOSTNAME);
-	check(plan, sethostname(boot->hostname, strnlen(boot->hostname, sizeof(boot->hostname))));
-	prctl(PR_SET_NAME, boot->hostname, 0, 0, 0);
+	check(plan, RAW(sethostname, boot->hostname,
+			raw_strnlen(boot->hostname, sizeof(boot->hostname))));
+	RAW(prctl, PR_SET_NAME, boot->hostname);
 	wait_go(plan);
 	take_identity(plan);
 	drop_privileges(plan);
+	install_signals(plan, l);
+	start_kthreads(plan, l);
+	/* What follows holds for the whole process, and gives the kthreads time to start. */
 	tie_to_parent(plan);
 	arrange_fds(plan);
 	set_limits(plan);
+	make_timers(plan);
+	leave_rseq(plan);
 	boot->text_start = l->text_start;
 	boot->text_end = l->text_end;
-	install_signals(plan, l);
-	leave_rseq(plan);
-	start_kthreads(plan, l);
+	wait_for_kthreads(plan);
 	step(plan, LOADER_STEP_FILTER);
 	enter(&plan->report->kthreads[0], &prog);
 }

@@ -120,6 +120,8 @@ bool loader_explain(const struct loader_instance *inst, int wstatus, struct load
 			    WTERMSIG(wstatus), text[s]);
 	else if (s == LOADER_STEP_PARENT_DIED)
 		loader_fail(err, "%s", text[s]);
+	else if (s == LOADER_STEP_LIBOS_HEADER)
+		loader_fail(err, "the instance could not %s", text[s]);
 	else
 		loader_fail(err, "the instance could not %s: %s%s", text[s], strerror(error),
 			    hint(s, error));

@@ -95,7 +95,7 @@ int loader_probe_clock(struct loader_error *err)
  */
 int loader_find_vdso(struct control_boot *boot, struct loader_error *err)
 {
-	static char maps[65536];
+	char maps[16384];
 	uint64_t vdso = getauxval(AT_SYSINFO_EHDR), start = 0, end = 0;
 
 	if (!vdso)

@@ -9,7 +9,7 @@
 
 #include "loader/loader.h"
 
-#define LOADER_MAX_STUB 4096
+#define LOADER_STUB_SIZE 4096
 
 /*
  * Where the child stands, for the error line. The text of each step is in explain.c.
@@ -23,7 +23,7 @@
 	STEP(MAP_CONTROL, "map the control region") \
 	STEP(MAP_SHM, "map the page store") \
 	STEP(MAP_STUB, "map the entry code") \
-	STEP(LIBOS_HEADER, "find the header of the library OS (wrong or damaged libOS)") \
+	STEP(LIBOS_HEADER, "use the library OS of this image, which is of another version of junction, so build the image again") \
 	STEP(ROOT, "make an empty root") \
 	STEP(HOSTNAME, "set the host name") \
 	STEP(RLIMIT, "set resource limits") \
@@ -66,6 +66,9 @@ struct loader_report {
 	struct loader_kthread kthreads[CTL_MAX_KTHREADS];
 };
 #define LOADER_REPORT_SIZE 8192
+_Static_assert(LIBOS_CONTROL_BASE + CTL_SIZE <= LOADER_STUB_BASE &&
+		       LOADER_STUB_BASE + LOADER_STUB_SIZE <= LIBOS_ARENA_BASE,
+	       "control, stub and arena stand one behind the other");
 _Static_assert(sizeof(struct loader_report) <= LOADER_REPORT_SIZE, "the report is two pages");
 
 /* Everything the child needs; prepared before the clone, so that the child allocates nothing. */
@@ -100,9 +103,8 @@ int loader_fail_errno(struct loader_error *err, int code, const char *fmt, ...)
 /* What to do about a failed clone3, by errno. */
 int loader_fail_clone(struct loader_error *err, int code);
 
-/* stub.S: position-independent code that is copied to LOADER_STUB_BASE. */
+/* stub.S: one page of position-independent code that the child moves to LOADER_STUB_BASE. */
 extern const char loader_stub_start[], loader_stub_end[];
-/* Offsets in the stub. */
 extern const char loader_stub_clone[], loader_stub_enter[];
 
 #endif

@@ -82,13 +82,13 @@ static int check_header(const struct jstore_header *h, uint64_t size, struct loa
 		return loader_fail(err, "not an unpacked image of this version; remove it from the store");
 	if (!h->nr_segments || h->nr_segments > JSTORE_MAX_SEGMENTS || !in_file(h->record, size) ||
 	    h->record.len < sizeof(struct jimg_record) || !in_file(h->rootfs, size) ||
-	    h->rootfs.off & page || h->rootfs.len > LIBOS_CONTROL_BASE - LIBOS_ROOTFS_BASE)
+	    h->rootfs.off & page || h->rootfs.len > LIBOS_SHM_BASE - LIBOS_ROOTFS_BASE)
 		goto bad;
 	for (uint32_t i = 0; i < h->nr_segments; i++) {
 		const struct jstore_segment *s = &h->segments[i];
 		bool writable = s->flags & PF_W;
 		uint64_t base = writable ? LIBOS_ARENA_BASE : LIBOS_TEXT_BASE;
-		uint64_t room = writable ? MIN_REGION : LIBOS_ARENA_BASE - LIBOS_TEXT_BASE;
+		uint64_t room = writable ? MIN_REGION : LIBOS_CONTROL_BASE - LIBOS_TEXT_BASE;
 
 		if (!in_file((struct jimg_range){s->off, s->file_len}, size) ||
 		    s->file_len > s->mem_len || s->mem_len > room || s->vaddr < base ||

@@ -31,7 +31,9 @@
 #define K_ERROR 60
 #define K_PARK 64
 
-	.text
+	/* A page of its own: the child moves it to LOADER_STUB_BASE. */
+	.section .text.loader_stub, "ax", @progbits
+	.balign	4096
 	.globl loader_stub_start, loader_stub_end, loader_stub_clone, loader_stub_enter
 	.hidden loader_stub_start, loader_stub_end, loader_stub_clone, loader_stub_enter
 
@@ -150,4 +152,5 @@ enter_libos:
 	jmp	*%rax
 
 loader_stub_end:
+	.balign	4096
 	.section .note.GNU-stack, "", @progbits

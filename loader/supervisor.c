@@ -273,6 +273,15 @@ static int lost_output(const struct sio *io, const struct supervisor_streams *st
 	return 0;
 }
 
+/* An error of the loader, which does not know the image's name. Returns the exit status. */
+static int cannot_start(struct loader_error *err, const char *name)
+{
+	struct loader_error plain = *err;
+
+	loader_fail(err, "%s: %s", name, plain.text);
+	return SUPERVISOR_CANNOT_START;
+}
+
 static int finish(const struct loader_instance *inst, const struct sio *io, enum verdict verdict,
 		  int wstatus, const struct supervisor_streams *streams,
 		  const struct supervisor_options *opt, struct loader_error *err)
@@ -282,7 +291,7 @@ static int finish(const struct loader_instance *inst, const struct sio *io, enum
 	int lost;
 
 	if (loader_explain(inst, wstatus, err))
-		return SUPERVISOR_CANNOT_START;
+		return cannot_start(err, opt->name);
 	if (verdict == VERDICT_MEMORY) {
 		loader_fail(err, "%s: out of memory, more than %llu MiB in use; raise --memory", opt->name,
 			    (unsigned long long)opt->memory_limit >> 20);
@@ -344,7 +353,7 @@ int supervisor_run(struct loader_config *cfg, const struct supervisor_streams *s
 	if (streams->stderr_is_stdout)
 		cfg->flags |= CTL_BOOT_STDERR_IS_STDOUT;
 	if (loader_spawn(cfg, &inst, err) == -1)
-		return SUPERVISOR_CANNOT_START;
+		return cannot_start(err, opt->name);
 	times.spawned = inst.spawned_ns;
 	shared.control = inst.control;
 	shared.pidfd = inst.pidfd;

@@ -18,20 +18,23 @@
 
 /* Text, rodata and the vDSO of the libOS, mapped from the image. */
 #define LIBOS_TEXT_BASE 0x480000000000ul
+/*
+ * The control region shared with the supervisor (control.h), and behind it one executable page of the
+ * loader, the code by which kthreads enter, which the libOS may unmap. Both below the arena, so that
+ * text, control and the start of the arena share page tables: a start touches few pages of each.
+ */
+#define LIBOS_CONTROL_BASE 0x48000fe00000ul
+#define LOADER_STUB_BASE 0x48000ff00000ul
 /* The arena: .data and .bss of the libOS first, then its heap. Within 2 GiB of the text at its start. */
 #define LIBOS_ARENA_BASE 0x480010000000ul
 #define LIBOS_ARENA_MAX 0x000400000000ul /* 16 GiB of address space */
 /* The unpacked root file system of the image, read-only. */
 #define LIBOS_ROOTFS_BASE 0x481000000000ul
-/* The control region shared with the supervisor (control.h). */
-#define LIBOS_CONTROL_BASE 0x482000000000ul
 /* Page store for tmpfs files, shared anonymous memory and memfds. */
 #define LIBOS_SHM_BASE 0x483000000000ul
 #define LIBOS_SHM_MAX 0x001000000000ul
 /* A thread's fs base after the host lost it (control.h); nothing is mapped within 4 GiB of it. */
 #define LIBOS_FS_LOST 0x48c000000000ul
-/* One page of the loader, executable: the code by which kthreads enter. The libOS may unmap it. */
-#define LOADER_STUB_BASE 0x48ffffff0000ul
 
 /* Highest user address on x86-64 with four-level page tables (exclusive). */
 #define USER_ADDR_MAX 0x7ffffffff000ul

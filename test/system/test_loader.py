@@ -259,7 +259,7 @@ def maps_of_a_running_instance(ctx):
             maps = [line.split() for line in f]
     rights = {m[0].split("-")[0]: m[1] for m in maps}
     for addr, want in (("480000000000", "r-xp"), ("480010000000", "rw-s"), ("481000000000", "r--s"),
-                       ("482000000000", "rw-s"), ("483000000000", "rw-s"), ("48ffffff0000", "r-xp")):
+                       ("48000fe00000", "rw-s"), ("483000000000", "rw-s"), ("48000ff00000", "r-xp")):
         need(f"{addr}: {rights.get(addr)}, not {want}", rights.get(addr) == want)
     for m in maps:
         if m[-1].endswith("toy.store"):
