@@ -284,11 +284,12 @@ static int rewrite_blob(struct blob *b, struct err *e)
 		free(b->bytes);
 		b->bytes = r.data;
 		b->size = r.len;
-		b->sites = r.sites;
-		b->nr_sites = r.nr_sites;
 		r.data = NULL;
-		r.sites = NULL;
 	}
+	/* A file that was rewritten before keeps its bytes, and has pairs all the same. */
+	b->sites = r.sites;
+	b->nr_sites = r.nr_sites;
+	r.sites = NULL;
 	rewrite_result_free(&r);
 	return 0;
 }
