@@ -45,8 +45,10 @@ int decode_init(void)
 	return zydis_decode ? 0 : -ENOENT;
 }
 
-static void classify_one_byte(struct insn *in, uint8_t op, uint8_t modrm_reg)
+static void classify_one_byte(struct insn *in, uint8_t op, uint8_t modrm)
 {
+	uint8_t modrm_reg = modrm >> 3 & 7;
+
 	switch (op) {
 	case 0x70 ... 0x7f:
 		in->kind = INSN_JCC;
@@ -79,6 +81,7 @@ static void classify_one_byte(struct insn *in, uint8_t op, uint8_t modrm_reg)
 			in->pinned = true;
 		} else if (modrm_reg == 4) {
 			in->kind = INSN_JMP_IND;
+			in->by_register = modrm >> 6 == 3;
 		} else if (modrm_reg == 3 || modrm_reg == 5) {
 			in->kind = INSN_ODD;
 		}
@@ -175,7 +178,7 @@ int decode_insn(const uint8_t *p, size_t avail, struct insn *in)
 	if (z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
 		return 0;
 	if (z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT)
-		classify_one_byte(in, z.opcode, raw->modrm.reg);
+		classify_one_byte(in, z.opcode, raw->modrm.mod << 6 | raw->modrm.reg << 3);
 	else if (z.opcode_map == ZYDIS_OPCODE_MAP_0F)
 		classify_two_byte(in, z.opcode);
 	/* endbr64: an indirect branch may have to find it where it was. */

@@ -33,6 +33,7 @@ struct insn {
 	uint8_t imm_off, imm_size; /* immediate operand, bytes; size 0: none */
 	uint8_t modrm_off; /* 0: none */
 	bool lea;
+	bool by_register; /* INSN_JMP_IND: to an address in a register, not in memory */
 	int32_t disp; /* value at rip_off or disp_off */
 	int64_t rel; /* branches: target minus address of the next instruction */
 	int64_t imm;

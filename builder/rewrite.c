@@ -115,6 +115,8 @@ int rewrite_elf(const void *elf, size_t len, struct rewrite_result *out)
 	free(rw->roots.v);
 	free(rw->maybe.v);
 	free(rw->leas.v);
+	free(rw->functions.v);
+	free(rw->jumps.v);
 	free(rw->signal_frames.v);
 	free(rw->sites);
 	free(rw->owned);

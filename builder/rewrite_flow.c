@@ -18,6 +18,8 @@
 
 #define MAX_PLAUSIBLE 4096 /* instructions looked at before a maybe is believed */
 #define MAX_TABLE 65536 /* entries of a jump table */
+#define MAX_FUNCTION 65536 /* bytes between a label and what is reached relative to it */
+#define MAX_LABEL_WORK (1ul << 24) /* label and table pairs */
 #define MAX_ROUNDS 64 /* of reading tables and following them */
 
 /* A straight run of instructions that is not yet certain. */
@@ -74,6 +76,16 @@ static void run_forget(struct run *run, size_t from)
 	run->n = from;
 }
 
+/* A 32-bit value in code at fixed addresses. */
+static void note_absolute(struct rw *rw, uint64_t value)
+{
+	size_t avail;
+
+	rw_maybe(rw, value, 0);
+	if (rw_at(rw, value, &avail))
+		rw_push(rw, &rw->leas, value);
+}
+
 /* What a certain instruction says about other places. */
 static void note_insn(struct rw *rw, const struct insn *in, uint64_t next)
 {
@@ -91,9 +103,33 @@ static void note_insn(struct rw *rw, const struct insn *in, uint64_t next)
 	if (!rw->exec)
 		return;
 	if (in->disp_off)
-		rw_maybe(rw, (uint32_t)in->disp, 0);
+		note_absolute(rw, (uint32_t)in->disp);
 	if (in->imm_size == 4)
-		rw_maybe(rw, (uint32_t)in->imm, 0);
+		note_absolute(rw, (uint32_t)in->imm);
+}
+
+/*
+ * Is the address that step i jumps to the sum of a base and an offset, rather than a pointer? Then an
+ * addition stands shortly before it, or the jump is a block of its own, shared by several gotos.
+ */
+static bool is_computed(const struct rw *rw, const struct run *run, size_t i)
+{
+	if (i < 2)
+		return true;
+	for (size_t k = 1; k <= 4 && k <= i; k++) {
+		const struct step *s = &run->step[i - k];
+		const uint8_t *p = rw->elf + run->r->off + s->off;
+
+		if ((p[0] & 0xf0) != 0x40)
+			continue;
+		if (s->in.len == 3 && (p[1] == 0x01 || p[1] == 0x03)) /* add %reg, %reg */
+			return true;
+		if (p[1] == 0x05 || (p[1] == 0x81 && (p[2] & 0xf8) == 0xc0)) /* add $imm32, %reg */
+			return true;
+		if (rw->exec && s->in.lea && s->in.disp_off) /* lea base(%reg), %reg */
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -139,8 +175,13 @@ static void walk(struct rw *rw, struct run *run, uint64_t vaddr)
 			break;
 		o += in.len;
 	}
-	for (size_t i = 0; i < run->n && !rw->oom; i++)
-		note_insn(rw, &run->step[i].in, r->vaddr + run->step[i].off + run->step[i].in.len);
+	for (size_t i = 0; i < run->n && !rw->oom; i++) {
+		const struct step *s = &run->step[i];
+
+		note_insn(rw, &s->in, r->vaddr + s->off + s->in.len);
+		if (s->in.kind == INSN_JMP_IND && s->in.by_register && is_computed(rw, run, i))
+			rw_push(rw, &rw->jumps, r->vaddr + s->off);
+	}
 }
 
 /* Jumping over a lock prefix is a known idiom; any other jump into an instruction is a sign of data. */
@@ -195,14 +236,8 @@ static int compare_u64(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/*
- * Tables of 32-bit offsets from their own start, as compilers make of a switch in position-independent
- * code. Any address that code forms may be one; it ends where an entry does not lead to code, or where
- * the next such address is.
- */
-static void read_tables(struct rw *rw)
+static void sort_unique(struct rw_vec *l)
 {
-	struct rw_vec *l = &rw->leas;
 	size_t n = 0;
 
 	if (!l->n)
@@ -212,23 +247,131 @@ static void read_tables(struct rw *rw)
 		if (l->v[i] != l->v[n])
 			l->v[++n] = l->v[i];
 	l->n = n + 1;
+}
+
+static bool is_insn(struct rw *rw, uint64_t vaddr)
+{
+	const struct rw_region *r = rw_code(rw, vaddr);
+
+	return r && r->map[vaddr - r->vaddr] & RW_INSN;
+}
+
+/* Bytes of a table at vaddr that ends, at the latest, where the next known address is. */
+static const uint8_t *table_at(const struct rw *rw, size_t index, size_t *entries)
+{
+	const struct rw_vec *l = &rw->leas;
+	size_t avail;
+	const uint8_t *p = rw_at(rw, l->v[index], &avail);
+
+	if (index + 1 < l->n && l->v[index + 1] - l->v[index] < avail)
+		avail = l->v[index + 1] - l->v[index];
+	*entries = avail / 4 < MAX_TABLE ? avail / 4 : MAX_TABLE;
+	return p;
+}
+
+static uint64_t entry(const uint8_t *table, size_t i, uint64_t base)
+{
+	return base + (int64_t)(int32_t)rw_u32(table + 4 * i);
+}
+
+/*
+ * Tables of 32-bit offsets from their own start, as compilers make of a switch in position-independent
+ * code. Any address that code forms may be one; it ends where an entry does not lead to code.
+ */
+static void read_tables(struct rw *rw)
+{
+	const struct rw_vec *l = &rw->leas;
+
 	/* rw_maybe() does not add to the list of leas, so it holds still. */
 	for (size_t i = 0; i < l->n; i++) {
-		uint64_t base = l->v[i], end = i + 1 < l->n ? l->v[i + 1] : UINT64_MAX;
-		struct rw_region *r = rw_code(rw, base);
-		size_t avail;
-		const uint8_t *p = rw_at(rw, base, &avail);
+		size_t n;
+		const uint8_t *p = table_at(rw, i, &n);
 
-		if (!p || (r && r->map[base - r->vaddr] & RW_INSN))
+		if (!p || is_insn(rw, l->v[i]))
 			continue;
-		for (size_t k = 0; k < MAX_TABLE && 4 * k + 4 <= avail && base + 4 * k < end; k++) {
-			uint64_t to = base + (int64_t)(int32_t)rw_u32(p + 4 * k);
+		for (size_t k = 0; k < n && rw_code(rw, entry(p, k, l->v[i])); k++)
+			rw_maybe(rw, entry(p, k, l->v[i]), 0);
+	}
+}
 
-			if (!rw_code(rw, to))
-				break;
-			rw_maybe(rw, to, 0);
+/* Index of the last value not above v, or -1. */
+static ptrdiff_t last_upto(const struct rw_vec *vec, uint64_t v)
+{
+	size_t lo = 0, hi = vec->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (vec->v[mid] <= v)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return (ptrdiff_t)lo - 1;
+}
+
+/* An address in code that starts no function, in a function that jumps to an address in a register. */
+static bool is_label(struct rw *rw, uint64_t v)
+{
+	ptrdiff_t f = last_upto(&rw->functions, v), j;
+	uint64_t start, end;
+
+	if (!rw_code(rw, v) || (f >= 0 && rw->functions.v[f] == v))
+		return false;
+	start = v < MAX_FUNCTION ? 0 : v - MAX_FUNCTION;
+	end = v + MAX_FUNCTION;
+	if (f >= 0 && rw->functions.v[f] > start)
+		start = rw->functions.v[f];
+	if ((size_t)(f + 1) < rw->functions.n && rw->functions.v[f + 1] < end)
+		end = rw->functions.v[f + 1];
+	j = last_upto(&rw->jumps, end - 1);
+	return j >= 0 && rw->jumps.v[j] >= start;
+}
+
+static bool label_entry(struct rw *rw, uint64_t label, uint64_t to)
+{
+	const struct rw_region *r = rw_code(rw, to);
+
+	if (!r || to - label + MAX_FUNCTION > 2 * MAX_FUNCTION)
+		return false;
+	if (r->map[to - r->vaddr] & RW_BODY)
+		return r->map[to - r->vaddr] & RW_INSN;
+	return plausible(rw, to);
+}
+
+/*
+ * Tables of 32-bit offsets from a label: `goto *(&&base + table[i])`. Which table goes with which label
+ * is not known, so each is tried with each; one that begins with offsets to instructions counts.
+ */
+static void read_label_tables(struct rw *rw)
+{
+	const struct rw_vec *l = &rw->leas;
+	uint64_t *label = malloc((l->n + 1) * sizeof(*label));
+	size_t labels = 0;
+
+	if (!label) {
+		rw->oom = true;
+		return;
+	}
+	for (size_t i = 0; i < l->n; i++)
+		if (is_label(rw, l->v[i]))
+			label[labels++] = l->v[i];
+	for (size_t i = 0; i < l->n && labels && l->n < MAX_LABEL_WORK / labels; i++) {
+		size_t n, k;
+		const uint8_t *p = table_at(rw, i, &n);
+
+		if (!p || n < 2 || l->v[i] & 3 || is_insn(rw, l->v[i]))
+			continue;
+		for (size_t b = 0; b < labels; b++) {
+			for (k = 0; k < 8 && k < n && label_entry(rw, label[b], entry(p, k, label[b])); k++)
+				;
+			if (k < 2 || (k < 8 && k < n && k < 4))
+				continue;
+			for (k = 0; k < n && rw_code(rw, entry(p, k, label[b])); k++)
+				rw_maybe(rw, entry(p, k, label[b]), 0);
 		}
 	}
+	free(label);
 }
 
 /*
@@ -262,13 +405,21 @@ void rw_flow(struct rw *rw)
 	size_t maybe = 0;
 	int rounds = 0;
 
+	for (size_t i = 0; i < rw->roots.n; i++)
+		rw_push(rw, &rw->functions, rw->roots.v[i]);
+	sort_unique(&rw->functions);
+
 	while (!rw->oom) {
 		if (rw->roots.n) {
 			walk(rw, &run, rw->roots.v[--rw->roots.n]);
 			continue;
 		}
-		if (maybe == rw->maybe.n && rounds++ < MAX_ROUNDS)
+		if (maybe == rw->maybe.n && rounds++ < MAX_ROUNDS) {
+			sort_unique(&rw->leas);
+			sort_unique(&rw->jumps);
 			read_tables(rw);
+			read_label_tables(rw);
+		}
 		if (maybe == rw->maybe.n)
 			break;
 		while (maybe < rw->maybe.n && !rw->roots.n) {

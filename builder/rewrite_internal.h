@@ -84,6 +84,8 @@ struct rw {
 	struct rw_vec roots; /* to be walked: certainly code */
 	struct rw_vec maybe; /* to be walked if what is there looks like code */
 	struct rw_vec leas; /* addresses that code forms: tables, or labels */
+	struct rw_vec functions; /* what the file says to be one; sorted */
+	struct rw_vec jumps; /* to a sum of registers */
 	struct rw_vec signal_frames; /* pairs start, end of code that unwinders know as a signal frame */
 	struct rw_site *sites;
 	size_t nr_sites;

@@ -214,6 +214,31 @@ Test(rewrite, jump_table_of_offsets)
 	CHECK(switch2, 1, 0, 0);
 }
 
+/* Computed goto: offsets from a label that is not the table. */
+PROGRAM(computed, "	mov $2, %edx\n"
+		  "	xor %edi, %edi\n"
+		  "	lea 5f(%rip), %rbx\n"
+		  "	movslq (%rbx,%rdx,4), %rax\n"
+		  "	lea 4f(%rip), %rcx\n"
+		  "	add %rcx, %rax\n"
+		  "	jmp *%rax\n"
+		  "4:	add $1, %edi\n"
+		  "1:	add $2, %edi\n"
+		  "2:	add $4, %edi\n"
+		  "3:	push $60\n	pop %rax\n	syscall\n	call 4b\n"
+		  "	.balign 4\n5:	.long 1b - 4b, 2b - 4b, 3b - 4b, 1b - 4b");
+
+Test(rewrite, jump_table_of_offsets_from_a_label)
+{
+	struct rewrite_result r;
+
+	check(computed_code, computed_end, 1, 0, 0, &r);
+	/* 3: stands within 5 bytes of the call, and is the only place where the range may start. */
+	cr_assert_geq(r.nr_sites, 3);
+	cr_expect_eq(r.sites[1].original - r.sites[0].original, 2);
+	rewrite_result_free(&r);
+}
+
 /* The same with absolute addresses, and only a pointer to say where code is. */
 PROGRAM(absolute, "	mov $1, %edx\n"
 		  "	mov $9, %edi\n"
