@@ -156,7 +156,7 @@ long sys_wait4(int pid, u64 ustatus, int options, u64 rusage)
 	return pid == INT32_MIN ? -ESRCH : -ECHILD;
 }
 
-long sys_waitid(int which, int pid, u64 uinfo, int options, u64 rusage)
+static long check_waitid(int which, int pid, int options)
 {
 	if (options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL))
 		return -EINVAL;
@@ -180,4 +180,14 @@ long sys_waitid(int which, int pid, u64 uinfo, int options, u64 rusage)
 		return -EINVAL;
 	}
 	return -ECHILD;
+}
+
+long sys_waitid(int which, int pid, u64 uinfo, int options, u64 rusage)
+{
+	/* si_signo, si_errno, si_code, padding, si_pid, si_uid, si_status: Linux writes them in any case */
+	u32 none[7] = { 0 };
+
+	if (uinfo && (copy_to_user((void *)uinfo, none, 12) || copy_to_user((void *)(uinfo + 16), none, 12)))
+		return -EFAULT;
+	return check_waitid(which, pid, options);
 }
