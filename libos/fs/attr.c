@@ -304,15 +304,14 @@ long sys_ftruncate(int fd, s64 size)
 
 long sys_fallocate(int fd, int mode, s64 off, s64 len)
 {
-	struct file *f;
+	struct file *f = fd_get(fd);
 	long r;
 
-	if (off < 0 || len <= 0)
-		return -EINVAL;
-	f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	if (!FMODE_CAN_WRITE(f))
+	if (off < 0 || len <= 0)
+		r = -EINVAL;
+	else if (!FMODE_CAN_WRITE(f))
 		r = -EBADF;
 	else if (off + (u64)len > INT64_MAX)
 		r = -EFBIG;

@@ -152,6 +152,8 @@ long sys_copy_file_range(int in_fd, u64 uin, int out_fd, u64 uout, size_t len, u
 	r = -EOVERFLOW;
 	if (in_pos + len < in_pos || out_pos + len < out_pos)
 		goto out;
+	/* The overlap that counts is of what there is to copy. */
+	len = in_pos < in->inode->size ? min(len, in->inode->size - in_pos) : 0;
 	r = -EINVAL;
 	if (in->inode == out->inode && in_pos < out_pos + len && out_pos < in_pos + len)
 		goto out;

@@ -14,7 +14,6 @@
 #include <linux/fs.h>
 #include <linux/resource.h>
 #include <linux/stat.h>
-#include <linux/time.h>
 
 #include "libos/abi/control.h"
 #include "libos/fs/jfs.h"
@@ -27,11 +26,12 @@
 
 #define MAX_FILE_SIZE (1ull << 47)
 #define SIGXFSZ_NR 25
+#define REALTIME_COARSE 5 /* CLOCK_REALTIME_COARSE of <linux/time.h> */
 
 /* Files get the coarse clock's time, as on Linux: it is cheaper, and a tick old at most. */
 struct timespec_k now_ts(void)
 {
-	return ns_to_timespec(host_clock_ns(CLOCK_REALTIME_COARSE));
+	return ns_to_timespec(host_clock_ns(REALTIME_COARSE));
 }
 
 static bool ts_before_eq(const struct timespec_k *a, const struct timespec_k *b)

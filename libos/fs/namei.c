@@ -271,6 +271,8 @@ int walk(struct path_walk *w, const char *path)
 		}
 		if (len > NAME_MAX_LEN)
 			return -ENAMETOOLONG;
+		if (last && p < end && w->flags & WALK_CREATE)
+			return -EISDIR;
 		d = lookup(w, cur, name, len, &owned);
 		if (is_err(d))
 			return (int)ptr_err(d);

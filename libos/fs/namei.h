@@ -16,6 +16,7 @@
 #define WALK_NO_MAGIC 128u
 #define WALK_BENEATH 256u
 #define WALK_IN_ROOT 512u
+#define WALK_CREATE 1024u /* open(2) with O_CREAT: a slash behind the last name is -EISDIR */
 
 enum last_type { LAST_NORM, LAST_DOT, LAST_DOTDOT, LAST_ROOT };
 

@@ -147,7 +147,7 @@ static struct file *open_create(int dfd, const char *path, u32 flags, u32 mode, 
 	bool created = false;
 	int err;
 
-	walk_flags |= WALK_PARENT;
+	walk_flags |= WALK_PARENT | WALK_CREATE;
 	if (flags & O_EXCL)
 		walk_flags &= ~WALK_FOLLOW;
 	err = change_begin(&w, dfd, path, walk_flags);
@@ -162,10 +162,8 @@ static struct file *open_create(int dfd, const char *path, u32 flags, u32 mode, 
 	if (d) {
 		if (flags & O_EXCL)
 			err = -EEXIST;
-		else if (w.must_dir || S_ISDIR(d->inode->mode))
+		else if (S_ISDIR(d->inode->mode))
 			err = -EISDIR;
-	} else if (w.must_dir) {
-		err = -EISDIR;
 	} else {
 		err = may_create(w.parent);
 		if (!err) {

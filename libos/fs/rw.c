@@ -127,7 +127,7 @@ long sys_write(int fd, u64 buf, size_t n)
 static long pread_iter(struct file *f, struct iov_iter *it, u64 pos)
 {
 	if (!seekable(f))
-		return -ESPIPE;
+		return f->flags & O_PATH ? -EBADF : -ESPIPE;
 	if (!FMODE_CAN_READ(f))
 		return -EBADF;
 	if (!f->ops->read)
@@ -138,7 +138,7 @@ static long pread_iter(struct file *f, struct iov_iter *it, u64 pos)
 static long pwrite_iter(struct file *f, struct iov_iter *it, u64 pos)
 {
 	if (!seekable(f))
-		return -ESPIPE;
+		return f->flags & O_PATH ? -EBADF : -ESPIPE;
 	if (!FMODE_CAN_WRITE(f))
 		return -EBADF;
 	if (!f->ops->write)

@@ -156,6 +156,13 @@ static inline struct kthread *this_kthread(void)
 	return k;
 }
 
+#ifdef LIBOS_HOSTED
+extern __thread struct uthread *hosted_current; /* unit tests */
+static inline struct uthread *current(void)
+{
+	return hosted_current;
+}
+#else
 static inline struct uthread *current(void)
 {
 	struct uthread *u;
