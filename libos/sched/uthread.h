@@ -135,7 +135,7 @@ extern u32 xsave_size; /* bytes of a uthread's vector state (XCR0 components, st
 extern u64 xsave_mask; /* XCR0 */
 
 #ifdef LIBOS_HOSTED /* unit tests on the host: one kthread */
-extern struct uthread *hosted_current;
+extern __thread struct uthread *hosted_current;
 
 static inline struct kthread *this_kthread(void)
 {
@@ -156,13 +156,6 @@ static inline struct kthread *this_kthread(void)
 	return k;
 }
 
-#ifdef LIBOS_HOSTED
-extern __thread struct uthread *hosted_current; /* unit tests */
-static inline struct uthread *current(void)
-{
-	return hosted_current;
-}
-#else
 static inline struct uthread *current(void)
 {
 	struct uthread *u;

@@ -22,7 +22,7 @@ long sys_epoll_wait(int epfd, u64 uevents, int max, int timeout_ms);
 
 /* Stand-ins */
 
-struct uthread *hosted_current;
+__thread struct uthread *hosted_current;
 struct kthread kthreads[CTL_MAX_KTHREADS];
 static struct uthread thread;
 
