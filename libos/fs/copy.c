@@ -191,15 +191,16 @@ long sys_splice(int in_fd, u64 uin, int out_fd, u64 uout, size_t len, u32 flags)
 	r = -ESPIPE;
 	if ((in_pipe && uin) || (out_pipe && uout))
 		goto out;
+	/* A bad offset pointer is found before anything else about the files. */
+	r = get_pos(out, uout, &out_pos);
+	if (!r)
+		r = get_pos(in, uin, &in_pos);
+	if (r)
+		goto out;
 	r = -EINVAL;
 	if ((!in_pipe && !out_pipe) || (in_pipe && out_pipe && in->priv == out->priv) ||
 	    (uin && !in->ops->llseek) || (uout && !out->ops->llseek) || !in->ops->read || !out->ops->write ||
 	    (out->flags & O_APPEND && !out_pipe))
-		goto out;
-	r = get_pos(in, uin, &in_pos);
-	if (!r)
-		r = get_pos(out, uout, &out_pos);
-	if (r)
 		goto out;
 	r = move(in, in->ops->llseek ? &in_pos : NULL, out, out->ops->llseek ? &out_pos : NULL,
 		 min(len, COPY_BUFFER));

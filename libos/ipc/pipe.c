@@ -131,12 +131,12 @@ static ssize_t pipe_read(struct file *f, struct iov_iter *to, u64 *pos)
 
 		n = min((size_t)n, to->count);
 		k = iov_copy_to(to, src, n);
-		ring_consumed(&p->ring, k);
-		done += k;
-		if (k < n) {
+		if (k < n) { /* what could not be copied whole stays */
 			done = done ?: -EFAULT;
 			break;
 		}
+		ring_consumed(&p->ring, n);
+		done += n;
 	}
 	more = ring_used(&p->ring);
 	mutex_unlock(&p->lock);
@@ -145,6 +145,31 @@ static ssize_t pipe_read(struct file *f, struct iov_iter *to, u64 *pos)
 	if (unlikely(more))
 		waitq_wake(&p->rd_wait, POLLIN_BITS, 1);
 	return done;
+}
+
+/* Takes what there is room for. -EFAULT: what the fault cut short of a page is not taken, as on Linux. */
+static long pipe_fill(struct pipe *p, struct iov_iter *from, ssize_t *done)
+{
+	ssize_t before = *done;
+	u32 n, k;
+	u8 *dst;
+	long r = pipe_grow(p, from->count);
+
+	if (r)
+		return r;
+	while ((n = min((size_t)ring_write_span(&p->ring, &dst), from->count))) {
+		k = iov_copy_from(from, dst, n);
+		ring_produced(&p->ring, k);
+		*done += k;
+		if (k < n) {
+			u32 undo = min(*done - before, *done % (ssize_t)PAGE_SIZE);
+
+			p->ring.head -= undo;
+			*done -= undo;
+			return -EFAULT;
+		}
+	}
+	return 0;
 }
 
 static ssize_t pipe_write(struct file *f, struct iov_iter *from, u64 *pos)
@@ -165,21 +190,7 @@ static ssize_t pipe_write(struct file *f, struct iov_iter *from, u64 *pos)
 			break;
 		}
 		if (pipe_space(p) >= need) {
-			u8 *dst;
-			u32 n, k;
-
-			r = pipe_grow(p, from->count);
-			if (r)
-				break;
-			while ((n = min((size_t)ring_write_span(&p->ring, &dst), from->count))) {
-				k = iov_copy_from(from, dst, n);
-				ring_produced(&p->ring, k);
-				done += k;
-				if (k < n) {
-					r = -EFAULT;
-					break;
-				}
-			}
+			r = pipe_fill(p, from, &done);
 			if (r || !from->count)
 				break;
 		}
