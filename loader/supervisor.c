@@ -330,13 +330,16 @@ static int finish(const struct loader_instance *inst, const struct sio *io, enum
 		loader_fail(err, "%s: the library OS ended without an exit status", opt->name);
 		return SUPERVISOR_FAILED;
 	}
-	lost = lost_output(io, streams);
-	if (lost)
-		loader_fail(err, "%s: output was lost: %s", opt->name, strerror(lost));
 	if (status & 0x7f)
 		return 256 + (status & 0x7f) % 65;
 	status = status >> 8 & 0xff;
-	return lost && !status ? 1 : (int)status;
+	/* A program that failed may have said so itself; one that succeeded did not know. */
+	lost = lost_output(io, streams);
+	if (lost && !status) {
+		loader_fail(err, "%s: output was lost: %s", opt->name, strerror(lost));
+		return 1;
+	}
+	return status;
 }
 
 int supervisor_run(struct loader_config *cfg, const struct supervisor_streams *streams,
