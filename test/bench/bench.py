@@ -95,15 +95,15 @@ def start(work, rounds):
         run(cc + ["-O2", hello_c, "-o", exe])
         run([JUNCTION, "build", exe, "-o", img])
         progress(name)
-        out[name] = {"native": spawn(100 * rounds, [exe]), "inside": spawn(100 * rounds, [JUNCTION, "run", img])}
+        out[name] = {"native": spawn(40 * rounds, [exe]), "inside": spawn(40 * rounds, [JUNCTION, "run", img])}
     recipe = os.path.join(ROOT, "images", "python", "recipe.yaml")
     if os.path.exists(recipe):
         img = os.path.join(work, "python.jimg")
         run([JUNCTION, "build", "-f", recipe, "-o", img])
         progress("python")
         out['python3 -c print("hi")'] = {
-            "native": spawn(10 * rounds, ["/usr/bin/python3.11", "-c", 'print("hi")']),
-            "inside": spawn(10 * rounds, [JUNCTION, "run", img, "--", "-c", 'print("hi")']),
+            "native": spawn(4 * rounds, ["/usr/bin/python3.11", "-c", 'print("hi")']),
+            "inside": spawn(4 * rounds, [JUNCTION, "run", img, "--", "-c", 'print("hi")']),
         }
     progress("")
     return out
