@@ -127,6 +127,7 @@ void thread_exit(int code)
 		proc_exit_group(p->leader_status);
 
 	futex_exit_robust_list();
+	futex_exit_pi();
 	if (ut->clear_child_tid) {
 		u64 addr = ut->clear_child_tid;
 

@@ -22,9 +22,13 @@ struct futex_q {
 	struct futex_bucket *bucket; /* whose lock guards this */
 	u32 bitset;
 	bool woken; /* off the queue, by a waker */
+	/* FUTEX_LOCK_PI */
 	bool pi; /* waits to become owner */
+	int owner; /* tid that holds the lock now */
+	u64 uaddr;
 };
 
+extern struct futex_bucket futex_buckets[];
 struct futex_bucket *futex_bucket(struct futex_key key);
 int futex_key(u64 uaddr, bool shared, struct futex_key *key);
 void futex_queue(struct futex_bucket *b, struct futex_q *q);

@@ -11,6 +11,8 @@
 #include "libos/proc/futex_int.h"
 #include "libos/signal/signal.h"
 
+static u32 nr_pi_waiters; /* threads in futex_lock_pi(), atomic: 0 spares dying threads a search */
+
 /* The first PI waiter of key and whether there are more; with the lock. */
 static struct futex_q *top_waiter(struct futex_bucket *b, struct futex_key key, bool *more)
 {
@@ -31,9 +33,9 @@ static struct futex_q *top_waiter(struct futex_bucket *b, struct futex_key key, 
 
 /*
  * Tries to take the lock, else announces a waiter in the word. With the bucket's lock. 1: taken. 0: the caller is to be
- * queued. -EAGAIN: held (try). -EDEADLK, -ESRCH, -EFAULT.
+ * queued. -EAGAIN: held (try). -EBUSY: held by a thread that ends. -EDEADLK, -ESRCH, -EFAULT.
  */
-static int take_or_announce(struct futex_bucket *b, struct futex_key key, u64 uaddr, bool try)
+static int take_or_announce(struct futex_bucket *b, struct futex_key key, u64 uaddr, bool try, int *held_by)
 {
 	u32 tid = current()->tid, old, new, seen;
 	bool more, taking;
@@ -54,10 +56,15 @@ static int take_or_announce(struct futex_bucket *b, struct futex_key key, u64 ua
 			return -EAGAIN;
 		} else {
 			struct uthread *t = uthread_find(owner);
+			bool dying = t && t->exiting;
 
+			if (t)
+				uthread_put(t);
 			if (!t)
 				return -ESRCH;
-			uthread_put(t);
+			if (dying) /* it may have looked for its waiters already */
+				return -EBUSY;
+			*held_by = owner;
 			new = old | FUTEX_WAITERS;
 		}
 		if (user_cmpxchg_u32((void *)uaddr, old, new, &seen))
@@ -70,7 +77,7 @@ static int take_or_announce(struct futex_bucket *b, struct futex_key key, u64 ua
 
 long futex_lock_pi(u64 uaddr, bool shared, u64 deadline, bool try)
 {
-	struct futex_q q = { .ut = current(), .pi = true };
+	struct futex_q q = { .ut = current(), .pi = true, .uaddr = uaddr };
 	struct futex_bucket *b;
 	u32 dummy;
 	long r = futex_key(uaddr, shared, &q.key);
@@ -80,31 +87,45 @@ long futex_lock_pi(u64 uaddr, bool shared, u64 deadline, bool try)
 	if (get_user_u32(&dummy, (void *)uaddr))
 		return -EFAULT;
 	b = futex_bucket(q.key);
-	spin_lock(&b->lock);
-	r = take_or_announce(b, q.key, uaddr, try);
+	__atomic_fetch_add(&nr_pi_waiters, 1, __ATOMIC_SEQ_CST);
+	for (;;) {
+		spin_lock(&b->lock);
+		r = take_or_announce(b, q.key, uaddr, try, &q.owner);
+		if (!r)
+			futex_queue(b, &q);
+		spin_unlock(&b->lock);
+		if (r != -EBUSY)
+			break;
+		uthread_yield(); /* its end is at hand */
+	}
 	if (!r)
-		futex_queue(b, &q);
-	spin_unlock(&b->lock);
-	if (r)
-		return min(r, 0l);
-	r = futex_sleep(&q, deadline); /* 0: the unlocker has written our tid */
+		r = futex_sleep(&q, deadline); /* 0: who let go has written our tid */
+	else
+		r = min(r, 0l);
+	__atomic_fetch_sub(&nr_pi_waiters, 1, __ATOMIC_SEQ_CST);
 	return r == -ERESTARTSYS ? -ERESTARTNOINTR : r;
 }
 
-/* Gives the lock whose word is `old` to the first waiter, or frees it (new word `freed`); with the lock. */
-static int hand_over(struct futex_bucket *b, struct futex_key key, u64 uaddr, u32 old, u32 flags,
-		     u32 freed)
+/*
+ * Gives the lock, whose word is `old`, to the first waiter (0: there is none, the word becomes 0); with the
+ * lock. -EAGAIN: the word has changed.
+ */
+static int hand_over(struct futex_bucket *b, struct futex_key key, u64 uaddr, u32 old, u32 flags)
 {
 	bool more;
-	struct futex_q *top = top_waiter(b, key, &more);
-	u32 new = top ? (u32)top->ut->tid | (more ? FUTEX_WAITERS : 0) | flags : freed, seen;
+	struct futex_q *q, *top = top_waiter(b, key, &more);
+	u32 new = top ? (u32)top->ut->tid | (more ? FUTEX_WAITERS : 0) | flags : 0, seen;
 
 	if (user_cmpxchg_u32((void *)uaddr, old, new, &seen))
 		return -EFAULT;
 	if (seen != old)
 		return -EAGAIN;
-	if (top)
-		futex_wake_one(b, top);
+	if (!top)
+		return 0;
+	list_for_each_entry(q, &b->head, link)
+		if (q->pi && futex_match(q->key, key))
+			q->owner = top->ut->tid;
+	futex_wake_one(b, top);
 	return 0;
 }
 
@@ -124,7 +145,7 @@ long futex_unlock_pi(u64 uaddr, bool shared)
 		if ((v & FUTEX_TID_MASK) != (u32)current()->tid)
 			return -EPERM;
 		spin_lock(&b->lock);
-		r = hand_over(b, key, uaddr, v, 0, 0);
+		r = hand_over(b, key, uaddr, v, 0);
 		spin_unlock(&b->lock);
 	} while (r == -EAGAIN);
 	return r;
@@ -136,10 +157,9 @@ long futex_unlock_pi(u64 uaddr, bool shared)
 static bool futex_death(u64 uaddr, bool pi, bool pending_op)
 {
 	struct uthread *ut = current();
-	struct futex_key key;
 	u32 v, new, seen;
 
-	if (futex_key(uaddr, true, &key) || get_user_u32(&v, (void *)uaddr))
+	if (uaddr % sizeof(u32) || get_user_u32(&v, (void *)uaddr))
 		return false;
 	for (;;) {
 		if (pending_op && !pi && !(v & FUTEX_TID_MASK)) {
@@ -149,19 +169,6 @@ static bool futex_death(u64 uaddr, bool pi, bool pending_op)
 		}
 		if ((v & FUTEX_TID_MASK) != (u32)ut->tid)
 			return true;
-		if (pi) {
-			struct futex_bucket *b = futex_bucket(key);
-			int r;
-
-			spin_lock(&b->lock);
-			r = hand_over(b, key, uaddr, v, FUTEX_OWNER_DIED, FUTEX_OWNER_DIED);
-			spin_unlock(&b->lock);
-			if (r != -EAGAIN)
-				return !r;
-			if (get_user_u32(&v, (void *)uaddr))
-				return false;
-			continue;
-		}
 		new = (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
 		if (user_cmpxchg_u32((void *)uaddr, v, new, &seen))
 			return false;
@@ -169,8 +176,8 @@ static bool futex_death(u64 uaddr, bool pi, bool pending_op)
 			break;
 		v = seen;
 	}
-	if (v & FUTEX_WAITERS)
-		futex_wake(uaddr, 1);
+	if (!pi && v & FUTEX_WAITERS)
+		futex_wake(uaddr, 1); /* PI: futex_exit_pi() */
 	return true;
 }
 
@@ -209,4 +216,37 @@ void futex_exit_robust_list(void)
 	}
 	if (pending)
 		futex_death(pending + head.futex_offset, head.pending & 1, true);
+}
+
+/* The first waiter in b that waits for tid; with the lock. */
+static struct futex_q *waits_for(struct futex_bucket *b, int tid)
+{
+	struct futex_q *q;
+
+	list_for_each_entry(q, &b->head, link)
+		if (q->pi && q->owner == tid)
+			return q;
+	return NULL;
+}
+
+/* A thread ends: the PI locks that others wait for go to them, robust or not. */
+void futex_exit_pi(void)
+{
+	int tid = current()->tid;
+
+	if (!READ_ONCE(nr_pi_waiters))
+		return;
+	for (u32 i = 0; i < FUTEX_BUCKETS; i++) {
+		struct futex_bucket *b = &futex_buckets[i];
+		struct futex_q *q;
+		u32 v;
+
+		spin_lock(&b->lock);
+		while ((q = waits_for(b, tid))) {
+			if (get_user_u32(&v, (void *)q->uaddr) ||
+			    hand_over(b, q->key, q->uaddr, v, FUTEX_OWNER_DIED) == -EFAULT)
+				q->owner = 0; /* the word is gone: nobody can hand it on */
+		}
+		spin_unlock(&b->lock);
+	}
 }
