@@ -34,7 +34,7 @@ long sys_rt_sigaction(int sig, u64 uact, u64 uold, size_t sigsetsize)
 		p->actions[sig - 1] = new;
 		/* POSIX: what is pending is discarded, blocked or not, when it is now ignored. */
 		if (new.handler == SIGACT_IGN ||
-		    (new.handler == SIGACT_DFL && sigbit(sig) & SIGMASK_IGNORE))
+		    (new.handler == SIGACT_DFL && (sigbit(sig) & SIGMASK_IGNORE)))
 			signal_flush_all(p, sigbit(sig), &dead);
 	}
 	spin_unlock(&p->sig_lock);
@@ -155,8 +155,11 @@ long sys_sigaltstack(u64 unew, u64 uold)
 	if (unew && copy_from_user(&new, (void *)unew, sizeof(new)))
 		return -EFAULT;
 	old = (struct sigaltstack_k){ .sp = as->sp, .size = as->size };
-	old.flags = (as->flags & SS_AUTODISARM) |
-		    (!as->size ? SS_DISABLE : on_altstack(as, sp) ? SS_ONSTACK : 0);
+	old.flags = as->flags & SS_AUTODISARM;
+	if (!as->size)
+		old.flags |= SS_DISABLE;
+	else if (on_altstack(as, sp))
+		old.flags |= SS_ONSTACK;
 	if (unew) {
 		r = altstack_set(&new, sp);
 		if (r)

@@ -23,7 +23,7 @@ struct sigqueue {
 
 enum sigpending_how {
 	SIGPENDING_COALESCED, /* a standard signal that was pending already: q is not used */
-	SIGPENDING_OVERRUN, /* a timer's signal that was still pending: counted there, q is not used */
+	SIGPENDING_OVERRUN, /* a timer's signal that was pending still: counted there */
 	SIGPENDING_QUEUE, /* to be queued */
 };
 
