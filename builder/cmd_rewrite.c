@@ -101,7 +101,8 @@ int cmd_rewrite(int argc, char **argv, struct err *e)
 		else if (opt == 'j')
 			json = 1;
 		else
-			return cmd_usage(e, "rewrite", "%s: unknown option, or one without its value",
+			return cmd_usage(e, "rewrite",
+					 "%s: unknown option, or one without its value",
 					 argv[optind - 1]);
 	}
 	if (argc - optind != 1)
@@ -134,8 +135,9 @@ int cmd_rewrite(int argc, char **argv, struct err *e)
 		err_errno(e, "%s: cannot be rewritten", file);
 		goto out;
 	}
-	if (out && write_output(out, result.data ? result.data : map,
-				result.data ? result.len : (size_t)st.st_size, st.st_mode & 07777, e))
+	if (out &&
+	    write_output(out, result.data ? result.data : map,
+			 result.data ? result.len : (size_t)st.st_size, st.st_mode & 07777, e))
 		goto out;
 	if (json)
 		print_json(file, &result);

@@ -1,5 +1,5 @@
 /*
- * decode.c - the Zydis decoder, loaded lazily, and what the rewriter wants to know of an instruction.
+ * decode.c - the Zydis decoder, loaded lazily, and what the rewriter wants of an instruction.
  *
  * Zydis runs in its minimal mode (lengths, opcodes, raw parts), which is several times faster than
  * the full one; the few classes of instructions that matter are told by opcode. Opcode facts: Intel

@@ -12,30 +12,30 @@
 #include <stdint.h>
 
 enum insn_kind {
-	INSN_PLAIN, /* control goes to the next instruction */
+	INSN_PLAIN,   /* control goes to the next instruction */
 	INSN_SYSCALL, /* exactly the two bytes 0f 05 */
-	INSN_JMP, /* direct, unconditional */
-	INSN_JCC, /* direct, conditional; also loop, jrcxz and xbegin (then pinned) */
-	INSN_CALL, /* direct */
+	INSN_JMP,     /* direct, unconditional */
+	INSN_JCC,     /* direct, conditional; also loop, jrcxz and xbegin (then pinned) */
+	INSN_CALL,    /* direct */
 	INSN_CALL_IND,
 	INSN_JMP_IND,
 	INSN_RET,
 	INSN_STOP, /* hlt, ud2, int3 and the like: control does not pass */
-	INSN_ODD, /* privileged, far, or a software interrupt: rare in compiled code */
+	INSN_ODD,  /* privileged, far, or a software interrupt: rare in compiled code */
 };
 
 struct insn {
-	uint8_t kind; /* enum insn_kind */
-	uint8_t len; /* bytes, 1..15 */
-	bool pinned; /* must not be executed at another address */
-	uint8_t rip_off; /* offset of the disp32 of a RIP-relative operand; 0: none */
-	uint8_t disp_off; /* offset of an absolute or register-based disp32; 0: none */
+	uint8_t kind;		   /* enum insn_kind */
+	uint8_t len;		   /* bytes, 1..15 */
+	bool pinned;		   /* must not be executed at another address */
+	uint8_t rip_off;	   /* offset of the disp32 of a RIP-relative operand; 0: none */
+	uint8_t disp_off;	   /* offset of an absolute or register-based disp32; 0: none */
 	uint8_t imm_off, imm_size; /* immediate operand, bytes; size 0: none */
-	uint8_t modrm_off; /* 0: none */
+	uint8_t modrm_off;	   /* 0: none */
 	bool lea;
 	bool by_register; /* INSN_JMP_IND: to an address in a register, not in memory */
-	int32_t disp; /* value at rip_off or disp_off */
-	int64_t rel; /* branches: target minus address of the next instruction */
+	int32_t disp;	  /* value at rip_off or disp_off */
+	int64_t rel;	  /* branches: target minus address of the next instruction */
 	int64_t imm;
 };
 

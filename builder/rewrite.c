@@ -1,4 +1,4 @@
-/* rewrite.c - the system call rewriter: parse, follow the code, choose covers, write the new file. */
+/* rewrite.c - the system call rewriter: parse, follow the code, choose covers, lay out. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +15,8 @@ static bool any_candidate(const struct rw *rw)
 }
 
 /*
- * A file that was rewritten before: its pairs stand in the trailer behind the segment that holds the
- * program headers. It is kept as it is.
+ * A file that was rewritten before: its pairs stand in the trailer behind the segment that holds
+ * the program headers. It is kept as it is.
  */
 static int read_trailer(const struct rw *rw, struct rewrite_result *out)
 {
@@ -45,7 +45,8 @@ static int read_trailer(const struct rw *rw, struct rewrite_result *out)
 			const struct jfs_site *s = &out->sites[k];
 
 			if (s->trampoline - l->off >= l->filesz || s->original >= rw->len ||
-			    (k && (s->trampoline <= s[-1].trampoline || s->original < s[-1].original))) {
+			    (k &&
+			     (s->trampoline <= s[-1].trampoline || s->original < s[-1].original))) {
 				free(out->sites);
 				out->sites = NULL;
 				out->nr_sites = 0;

@@ -1,22 +1,22 @@
 /*
  * rewrite_cover.c - which instructions around a system call make room for a five-byte jump.
  *
- * Best are five bytes of instructions before it: the `syscall` itself stays where it is, for the path
- * without a library OS and for whoever resumes at its address, and the call returns to its original
- * address. Next best is to displace the call with what stands before it; then the call with what stands
- * after it, or on both sides: there the trampoline stands for the displaced addresses, which the pair
- * table translates.
+ * Best are five bytes of instructions before it: the `syscall` itself stays where it is, for the
+ * path without a library OS and for whoever resumes at its address, and the call returns to its
+ * original address. Next best is to displace the call with what stands before it; then the call
+ * with what stands after it, or on both sides: there the trampoline stands for the displaced
+ * addresses, which the pair table translates.
  *
- * A range may be displaced if control enters it only at its first byte, each byte belongs to exactly the
- * instructions that are moved, and each of those does the same at another address. Calls are never
- * moved: their return address would show.
+ * A range may be displaced if control enters it only at its first byte, each byte belongs to
+ * exactly the instructions that are moved, and each of those does the same at another address.
+ * Calls are never moved: their return address would show.
  */
 #include <string.h>
 
 #include "builder/rewrite_internal.h"
 
 enum form {
-	KEEP_SYSCALL = 1, /* displace only what stands before it */
+	KEEP_SYSCALL = 1,  /* displace only what stands before it */
 	MAY_BE_TARGET = 2, /* with KEEP_SYSCALL: a jump straight to the syscall goes on to trap */
 };
 
@@ -29,12 +29,16 @@ static bool insn_before(const struct rw *rw, const struct rw_region *r, uint64_t
 	for (uint64_t k = 1; k <= 15 && k <= o; k++) {
 		if (!(r->map[o - k] & RW_INSN))
 			continue;
-		return !decode_insn(rw->elf + r->off + o - k, r->size - (o - k), in) && in->len == k;
+		return !decode_insn(rw->elf + r->off + o - k, r->size - (o - k), in) &&
+		       in->len == k;
 	}
 	return false;
 }
 
-/* An instruction that starts before o and reaches into it, e.g. with a lock prefix that can be skipped. */
+/*
+ * An instruction that starts before o and reaches into it, e.g. with a lock prefix that can be
+ * skipped.
+ */
 static bool straddled(const struct rw *rw, const struct rw_region *r, uint64_t o)
 {
 	for (uint64_t k = 1; k < 15 && k <= o; k++) {
@@ -48,8 +52,8 @@ static bool straddled(const struct rw *rw, const struct rw_region *r, uint64_t o
 }
 
 /*
- * Someone refers to the middle of an instruction here or shortly before: then it may be none, and what
- * was decoded from it may be off by some bytes. Jumping over a lock prefix is a known idiom.
+ * Someone refers to the middle of an instruction here or shortly before: then it may be none, and
+ * what was decoded from it may be off by some bytes. Jumping over a lock prefix is a known idiom.
  */
 static bool doubtful(const struct rw *rw, const struct rw_region *r, uint64_t start, uint64_t end)
 {
@@ -172,8 +176,8 @@ static bool cover(const struct rw *rw, const struct rw_region *r, struct rw_site
 }
 
 /*
- * Unwinders that find no frame description for a signal handler's return address compare what stands
- * there with these very bytes (libgcc's x86_64_fallback_frame_state, and debuggers).
+ * Unwinders that find no frame description for a signal handler's return address compare what
+ * stands there with these very bytes (libgcc's x86_64_fallback_frame_state, and debuggers).
  */
 static bool is_sigreturn(const struct rw *rw, const struct rw_region *r, uint64_t vaddr)
 {
@@ -199,8 +203,8 @@ void rw_cover(struct rw *rw)
 		if (is_sigreturn(rw, r, s->vaddr)) {
 			s->reason = REWRITE_SIGRETURN;
 		} else if (!cover(rw, r, s)) {
-			s->reason = r->map[s->vaddr - r->vaddr] & RW_FIXED ? REWRITE_RELOCATED :
-									   REWRITE_NO_ROOM;
+			s->reason = r->map[s->vaddr - r->vaddr] & RW_FIXED ? REWRITE_RELOCATED
+									   : REWRITE_NO_ROOM;
 		} else {
 			/* The call too where it is kept: nobody may take it along. */
 			uint64_t end = s->kept ? s->vaddr + 2 : s->end;

@@ -1,9 +1,9 @@
 /*
- * rewrite_eh.c - what .eh_frame and the exception tables say: function starts, landing pads, and the
- * code that unwinders take for a signal frame.
+ * rewrite_eh.c - what .eh_frame and the exception tables say: function starts, landing pads, and
+ * the code that unwinders take for a signal frame.
  *
- * Formats: LSB Core, "Exception Frames" (.eh_frame, pointer encodings DW_EH_PE_*); the layout of the
- * language-specific data area is that of the Itanium C++ ABI as GCC and LLVM write it.
+ * Formats: LSB Core, "Exception Frames" (.eh_frame, pointer encodings DW_EH_PE_*); the layout of
+ * the language-specific data area is that of the Itanium C++ ABI as GCC and LLVM write it.
  */
 #include <string.h>
 
@@ -259,7 +259,10 @@ void rw_eh_evidence(struct rw *rw)
 		range = encoded(&c, cie.fde_enc & 0x0f);
 		if (c.bad || !start || !range)
 			continue;
-		/* What describes a signal frame starts a byte early, so that a return address lies inside. */
+		/*
+		 * What describes a signal frame starts a byte early, so that a return address lies
+		 * inside.
+		 */
 		rw_root(rw, cie.signal && is_sigreturn(rw, start + 1) ? start + 1 : start);
 		if (cie.signal) {
 			rw_push(rw, &rw->signal_frames, start);

@@ -1,18 +1,20 @@
 /*
  * rewrite_emit.c - the trampolines, and the layout of the new file.
  *
- * The new file is the old one, byte for byte but for the displaced ranges and the header fields below,
- * with this behind it:
+ * The new file is the old one, byte for byte but for the displaced ranges and the header fields
+ * below, with this behind it:
  *
  *     program header table, one entry longer    \ the new segment, R-X
  *     trampolines (.junction.text)              /
  *     struct rewrite_trailer and the pair table   not loaded
  *     section names, section headers              if there were any
- *     whatever foreign data stood behind the ELF file, again, since programs look for it from the end
+ *     whatever foreign data stood behind the ELF file, again, since programs look for it from the
+ * end
  *
  * The offset and the address of the new segment differ by what they differ by in the first segment:
  * the dynamic linkers of glibc and musl, and Linux before 5.18 for AT_PHDR, look for their program
- * headers at base + e_phoff. A file whose .bss is so large that this would need a big hole does without.
+ * headers at base + e_phoff. A file whose .bss is so large that this would need a big hole does
+ * without.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -75,7 +77,8 @@ static void put_pair(struct emit *e, const struct rw_region *r, uint64_t origina
 }
 
 /* The instruction at `from`, so that it does the same here. */
-static void put_moved(struct emit *e, const struct rw_region *r, uint64_t from, const struct insn *in)
+static void put_moved(struct emit *e, const struct rw_region *r, uint64_t from,
+		      const struct insn *in)
 {
 	const uint8_t *p = e->rw->elf + r->off + (from - r->vaddr);
 	uint64_t next = from + in->len;
@@ -109,8 +112,8 @@ static void put_trampoline(struct emit *e, const struct rw_region *r, struct rw_
 	}
 	put_pair(e, r, s->vaddr);
 	put(e, "\xf3\x48\x0f\xae\xc9", 5); /* rdgsbase %rcx */
-	put(e, "\xe3\x0f", 2); /* jrcxz native */
-	put(e, "\x48\x8d\x0d", 3); /* lea ret(%rip), %rcx */
+	put(e, "\xe3\x0f", 2);		   /* jrcxz native */
+	put(e, "\x48\x8d\x0d", 3);	   /* lea ret(%rip), %rcx */
 	put_rel32(e, s->nr_after ? here(e) + 4 + 8 + 2 : s->vaddr + 2, 0);
 	put(e, "\x65\xff\x24\x25\x08\0\0\0", 8); /* jmp *%gs:GS_SYSCALL_ENTRY */
 	_Static_assert(GS_SYSCALL_ENTRY == 8, "the trampoline reads the entry from %gs:8");
@@ -174,7 +177,8 @@ static void place_segment(struct emit *e)
 	const struct rw *rw = e->rw;
 	const struct rw_load *last = &rw->loads[rw->nr_loads - 1];
 	uint64_t delta = rw->loads[0].vaddr - rw->loads[0].off;
-	uint64_t end = RW_ALIGN(last->vaddr + last->memsz, RW_PAGE), off = RW_ALIGN(rw->len, RW_PAGE);
+	uint64_t end = RW_ALIGN(last->vaddr + last->memsz, RW_PAGE),
+		 off = RW_ALIGN(rw->len, RW_PAGE);
 
 	if ((int64_t)(end - delta) > (int64_t)off && end - delta - off <= MAX_HOLE)
 		off = end - delta;
@@ -218,7 +222,10 @@ static int write_phdrs(struct emit *e)
 	return 0;
 }
 
-/* The tables that a section header table one entry longer needs; 0 if the file has none that is sound. */
+/*
+ * The tables that a section header table one entry longer needs; 0 if the file has none that is
+ * sound.
+ */
 static size_t section_space(const struct rw *rw, Elf64_Shdr *names)
 {
 	const Elf64_Ehdr *eh = &rw->ehdr;
@@ -287,10 +294,12 @@ static int write_file(struct emit *e, struct rw *rw, size_t text_start, struct r
 	uint8_t *file;
 
 	for (size_t i = 0; i < rw->nr_sites; i++)
-		*(rw->sites[i].reason == REWRITE_OK ? &trailer.sites_rewritten : &trailer.sites_left) += 1;
+		*(rw->sites[i].reason == REWRITE_OK ? &trailer.sites_rewritten
+						    : &trailer.sites_left) += 1;
 	off = RW_ALIGN(e->seg_off + e->len, 16);
 	sections = section_space(rw, &names);
-	out->len = RW_ALIGN(off + sizeof(trailer) + e->nr_pairs * sizeof(*e->pairs), 16) + sections + tail;
+	out->len = RW_ALIGN(off + sizeof(trailer) + e->nr_pairs * sizeof(*e->pairs), 16) +
+		   sections + tail;
 	file = calloc(1, out->len);
 	if (!file)
 		return -ENOMEM;
@@ -302,8 +311,12 @@ static int write_file(struct emit *e, struct rw *rw, size_t text_start, struct r
 	if (sections)
 		write_sections(e, file, out->len - tail - sections, names, text_start, &eh);
 	memcpy(file + out->len - tail, rw->elf + rw->content_end, tail);
-	/* A table that is said to stand behind the end of the file must not come to stand inside it. */
-	if (eh.e_shoff > rw->len || (eh.e_shnum + !eh.e_shnum) * sizeof(names) > rw->len - eh.e_shoff)
+	/*
+	 * A table that is said to stand behind the end of the file must not come to stand inside
+	 * it.
+	 */
+	if (eh.e_shoff > rw->len ||
+	    (eh.e_shnum + !eh.e_shnum) * sizeof(names) > rw->len - eh.e_shoff)
 		if (!sections)
 			eh.e_shoff = eh.e_shnum = eh.e_shstrndx = 0;
 	eh.e_phoff = e->seg_off;

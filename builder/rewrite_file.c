@@ -162,7 +162,8 @@ static bool add_region(struct rw *rw, uint64_t vaddr, uint64_t off, uint64_t siz
 	if (rw->nr_regions == RW_MAX_REGIONS || size > UINT32_MAX)
 		return false;
 	for (size_t i = 0; i < rw->nr_regions; i++)
-		if (off < rw->regions[i].off + rw->regions[i].size && rw->regions[i].off < off + size)
+		if (off < rw->regions[i].off + rw->regions[i].size &&
+		    rw->regions[i].off < off + size)
 			return false;
 	at = rw->nr_regions++;
 	for (; at && rw->regions[at - 1].off > off; at--)
@@ -191,8 +192,8 @@ static bool add_section(struct rw *rw, const GElf_Shdr *sh)
 }
 
 /*
- * Where section headers are there and agree with the segments, the executable sections are the regions.
- * Else whole executable segments are, tables and all: then reached code alone decides.
+ * Where section headers are there and agree with the segments, the executable sections are the
+ * regions. Else whole executable segments are, tables and all: then reached code alone decides.
  */
 static void find_regions(struct rw *rw, Elf *elf)
 {
@@ -231,7 +232,10 @@ static void find_regions(struct rw *rw, Elf *elf)
 			add_region(rw, rw->loads[i].vaddr, rw->loads[i].off, rw->loads[i].filesz);
 }
 
-/* rw->eh_frame is the section or, by PT_GNU_EH_FRAME, the header that leads to it (LSB, .eh_frame_hdr). */
+/*
+ * rw->eh_frame is the section or, by PT_GNU_EH_FRAME, the header that leads to it (LSB,
+ * .eh_frame_hdr).
+ */
 static void find_eh_frame(struct rw *rw)
 {
 	const uint8_t *p;
@@ -460,7 +464,8 @@ static void protect(struct rw *rw, uint64_t off, uint64_t size)
 	for (size_t i = 0; i < rw->nr_regions; i++) {
 		struct rw_region *r = &rw->regions[i];
 
-		for (uint64_t o = off > r->off ? off - r->off : 0; o < r->size && r->off + o < off + size; o++)
+		for (uint64_t o = off > r->off ? off - r->off : 0;
+		     o < r->size && r->off + o < off + size; o++)
 			r->map[o] |= RW_FIXED;
 	}
 }

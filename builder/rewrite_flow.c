@@ -1,26 +1,26 @@
 /*
  * rewrite_flow.c - which bytes of the text are instructions, and where control can arrive.
  *
- * A byte pair 0f 05 is a system call only if control can reach it, so instructions are found by following
- * control from what is certainly code: the entry point, function symbols, frame descriptions, call
- * targets. From what may be code (addresses in data, labels that code forms, jump tables) it is
- * followed only where the bytes hold up as code: no invalid or privileged instruction, no branch to
- * nowhere, no overlap with an instruction that is already known.
+ * A byte pair 0f 05 is a system call only if control can reach it, so instructions are found by
+ * following control from what is certainly code: the entry point, function symbols, frame
+ * descriptions, call targets. From what may be code (addresses in data, labels that code forms,
+ * jump tables) it is followed only where the bytes hold up as code: no invalid or privileged
+ * instruction, no branch to nowhere, no overlap with an instruction that is already known.
  *
- * RW_TARGET on the other hand is a superset: every place that a branch, a table, a symbol or a pointer
- * names, whether it is one or only looks like one. A wrong RW_TARGET costs at most a rewritten site, a
- * missing one would break the program.
+ * RW_TARGET on the other hand is a superset: every place that a branch, a table, a symbol or a
+ * pointer names, whether it is one or only looks like one. A wrong RW_TARGET costs at most a
+ * rewritten site, a missing one would break the program.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "builder/rewrite_internal.h"
 
-#define MAX_PLAUSIBLE 4096 /* instructions looked at before a maybe is believed */
-#define MAX_TABLE 65536 /* entries of a jump table */
-#define MAX_FUNCTION 65536 /* bytes between a label and what is reached relative to it */
+#define MAX_PLAUSIBLE 4096	   /* instructions looked at before a maybe is believed */
+#define MAX_TABLE 65536		   /* entries of a jump table */
+#define MAX_FUNCTION 65536	   /* bytes between a label and what is reached relative to it */
 #define MAX_LABEL_WORK (1ul << 24) /* label and table pairs */
-#define MAX_ROUNDS 64 /* of reading tables and following them */
+#define MAX_ROUNDS 64		   /* of reading tables and following them */
 
 /* A straight run of instructions that is not yet certain. */
 struct run {
@@ -28,7 +28,7 @@ struct run {
 	struct step {
 		uint32_t off; /* in the region */
 		struct insn in;
-	} *step;
+	} * step;
 	size_t n, cap;
 	bool overlaps;
 };
@@ -109,8 +109,8 @@ static void note_insn(struct rw *rw, const struct insn *in, uint64_t next)
 }
 
 /*
- * Is the address that step i jumps to the sum of a base and an offset, rather than a pointer? Then an
- * addition stands shortly before it, or the jump is a block of its own, shared by several gotos.
+ * Is the address that step i jumps to the sum of a base and an offset, rather than a pointer? Then
+ * an addition stands shortly before it, or the jump is a block of its own, shared by several gotos.
  */
 static bool is_computed(const struct rw *rw, const struct run *run, size_t i)
 {
@@ -133,9 +133,9 @@ static bool is_computed(const struct rw *rw, const struct run *run, size_t i)
 }
 
 /*
- * Follow straight-line code from a certain address. If it runs into bytes that are no instruction, all
- * since the last call is dropped: that call does not return, and what follows it is data. Without a
- * call, a system call (exit) may be what does not return.
+ * Follow straight-line code from a certain address. If it runs into bytes that are no instruction,
+ * all since the last call is dropped: that call does not return, and what follows it is data.
+ * Without a call, a system call (exit) may be what does not return.
  */
 static void walk(struct rw *rw, struct run *run, uint64_t vaddr)
 {
@@ -184,7 +184,10 @@ static void walk(struct rw *rw, struct run *run, uint64_t vaddr)
 	}
 }
 
-/* Jumping over a lock prefix is a known idiom; any other jump into an instruction is a sign of data. */
+/*
+ * Jumping over a lock prefix is a known idiom; any other jump into an instruction is a sign of
+ * data.
+ */
 static bool into_middle(const struct rw *rw, const struct rw_region *r, uint64_t o)
 {
 	if ((r->map[o] & (RW_BODY | RW_INSN)) != RW_BODY)
@@ -193,8 +196,8 @@ static bool into_middle(const struct rw *rw, const struct rw_region *r, uint64_t
 }
 
 /*
- * Do the bytes at vaddr hold up as code, up to where they end or meet known code? What does not, behind
- * a call to known places, may be data behind a call that does not return.
+ * Do the bytes at vaddr hold up as code, up to where they end or meet known code? What does not,
+ * behind a call to known places, may be data behind a call that does not return.
  */
 static bool plausible(struct rw *rw, uint64_t vaddr)
 {
@@ -275,8 +278,9 @@ static uint64_t entry(const uint8_t *table, size_t i, uint64_t base)
 }
 
 /*
- * Tables of 32-bit offsets from their own start, as compilers make of a switch in position-independent
- * code. Any address that code forms may be one; it ends where an entry does not lead to code.
+ * Tables of 32-bit offsets from their own start, as compilers make of a switch in
+ * position-independent code. Any address that code forms may be one; it ends where an entry does
+ * not lead to code.
  */
 static void read_tables(struct rw *rw)
 {
@@ -310,7 +314,9 @@ static ptrdiff_t last_upto(const struct rw_vec *vec, uint64_t v)
 	return (ptrdiff_t)lo - 1;
 }
 
-/* An address in code that starts no function, in a function that jumps to an address in a register. */
+/*
+ * An address in code that starts no function, in a function that jumps to an address in a register.
+ */
 static bool is_label(struct rw *rw, uint64_t v)
 {
 	ptrdiff_t f = last_upto(&rw->functions, v), j;
@@ -340,8 +346,9 @@ static bool label_entry(struct rw *rw, uint64_t label, uint64_t to)
 }
 
 /*
- * Tables of 32-bit offsets from a label: `goto *(&&base + table[i])`. Which table goes with which label
- * is not known, so each is tried with each; one that begins with offsets to instructions counts.
+ * Tables of 32-bit offsets from a label: `goto *(&&base + table[i])`. Which table goes with which
+ * label is not known, so each is tried with each; one that begins with offsets to instructions
+ * counts.
  */
 static void read_label_tables(struct rw *rw)
 {
@@ -363,7 +370,9 @@ static void read_label_tables(struct rw *rw)
 		if (!p || n < 2 || l->v[i] & 3 || is_insn(rw, l->v[i]))
 			continue;
 		for (size_t b = 0; b < labels; b++) {
-			for (k = 0; k < 8 && k < n && label_entry(rw, label[b], entry(p, k, label[b])); k++)
+			for (k = 0;
+			     k < 8 && k < n && label_entry(rw, label[b], entry(p, k, label[b]));
+			     k++)
 				;
 			if (k < 2 || (k < 8 && k < n && k < 4))
 				continue;
@@ -375,8 +384,8 @@ static void read_label_tables(struct rw *rw)
 }
 
 /*
- * Bytes that nothing is known of may still be code. Whatever they would jump to, read as a branch at
- * any byte, is a target.
+ * Bytes that nothing is known of may still be code. Whatever they would jump to, read as a branch
+ * at any byte, is a target.
  */
 static void note_gaps(struct rw *rw)
 {

@@ -9,8 +9,9 @@
  *   rewrite_interp.c the .bss of dynamic linkers
  *   rewrite_emit.c   trampolines, and the layout of the new file
  *
- * Addresses are those of the file (p_vaddr), offsets are file offsets. Everything read from the file is
- * hostile: addresses are looked up through rw_at() and rw_code(), never added up and trusted.
+ * Addresses are those of the file (p_vaddr), offsets are file offsets. Everything read from the
+ * file is hostile: addresses are looked up through rw_at() and rw_code(), never added up and
+ * trusted.
  */
 #ifndef JUNCTION_BUILDER_REWRITE_INTERNAL_H
 #define JUNCTION_BUILDER_REWRITE_INTERNAL_H
@@ -31,14 +32,14 @@
 #define RW_PAGE 4096ul
 
 /* What is known of a byte of an executable region. */
-#define RW_INSN 0x01 /* an instruction that can be reached starts here */
-#define RW_BODY 0x02 /* belongs to such an instruction, its first byte included */
-#define RW_TARGET 0x04 /* control may arrive here from elsewhere */
+#define RW_INSN 0x01	/* an instruction that can be reached starts here */
+#define RW_BODY 0x02	/* belongs to such an instruction, its first byte included */
+#define RW_TARGET 0x04	/* control may arrive here from elsewhere */
 #define RW_PATCHED 0x08 /* taken by a site */
-#define RW_FIXED 0x10 /* headers, and what the dynamic linker writes */
-#define RW_QUEUED 0x20 /* was put on the list of roots */
-#define RW_MAYBE 0x40 /* was put on the list of what may be code */
-#define RW_NAMED 0x80 /* RW_TARGET by a symbol, a branch or an address in code, not only by a word in data */
+#define RW_FIXED 0x10	/* headers, and what the dynamic linker writes */
+#define RW_QUEUED 0x20	/* was put on the list of roots */
+#define RW_MAYBE 0x40	/* was put on the list of what may be code */
+#define RW_NAMED 0x80	/* RW_TARGET not only by a word in data */
 
 struct rw_load {
 	uint64_t vaddr, off, filesz, memsz;
@@ -57,10 +58,10 @@ struct rw_vec {
 
 /* A site and what it displaces before and after it, in the order of the program. */
 struct rw_site {
-	uint64_t vaddr; /* of the syscall instruction */
+	uint64_t vaddr;	     /* of the syscall instruction */
 	uint64_t start, end; /* displaced range */
-	bool kept; /* the range ends where the syscall instruction stands, which stays */
-	uint64_t tramp; /* address of the trampoline */
+	bool kept;	     /* the range ends where the syscall instruction stands, which stays */
+	uint64_t tramp;	     /* address of the trampoline */
 	enum rewrite_reason reason;
 	uint8_t nr_before, nr_after;
 	struct insn before[RW_MAX_DISPLACED], after[RW_MAX_DISPLACED];
@@ -72,21 +73,21 @@ struct rw {
 	uint8_t *owned; /* elf, once it is a changed copy of what was given */
 	Elf64_Ehdr ehdr;
 	size_t phnum;
-	bool exec; /* ET_EXEC: addresses are absolute */
-	bool has_sections; /* regions are sections, not whole segments */
+	bool exec;	    /* ET_EXEC: addresses are absolute */
+	bool has_sections;  /* regions are sections, not whole segments */
 	size_t content_end; /* offset behind all that the headers speak of */
 	struct rw_load loads[RW_MAX_LOADS];
 	size_t nr_loads;
 	struct rw_region regions[RW_MAX_REGIONS];
 	size_t nr_regions;
-	size_t last_region; /* cache of rw_code() */
+	size_t last_region;		  /* cache of rw_code() */
 	uint64_t eh_frame, eh_frame_size; /* address; size 0: none */
-	struct rw_vec roots; /* to be walked: certainly code */
-	struct rw_vec maybe; /* to be walked if what is there looks like code */
-	struct rw_vec leas; /* addresses that code forms: tables, or labels */
-	struct rw_vec functions; /* what the file says to be one; sorted */
-	struct rw_vec jumps; /* to a sum of registers */
-	struct rw_vec signal_frames; /* pairs start, end of code that unwinders know as a signal frame */
+	struct rw_vec roots;		  /* to be walked: certainly code */
+	struct rw_vec maybe;		  /* to be walked if what is there looks like code */
+	struct rw_vec leas;		  /* addresses that code forms: tables, or labels */
+	struct rw_vec functions;	  /* what the file says to be one; sorted */
+	struct rw_vec jumps;		  /* to a sum of registers */
+	struct rw_vec signal_frames;	  /* start, end, of what unwinders know as one */
 	struct rw_site *sites;
 	size_t nr_sites;
 	bool oom;
@@ -135,7 +136,7 @@ int rw_emit(struct rw *rw, struct rewrite_result *out);
 /* mov $15, %rax; syscall: how every C library returns from a signal handler. */
 static const uint8_t rw_sigreturn[9] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
 
-#define RW_ALIGN(x, a) (((x) + (a) - 1) & ~((uint64_t)(a) - 1))
+#define RW_ALIGN(x, a) (((x) + (a)-1) & ~((uint64_t)(a)-1))
 
 static inline uint16_t rw_u16(const uint8_t *p)
 {

@@ -1,10 +1,11 @@
 /*
  * rewrite_interp.c - put the .bss of a program interpreter into its file.
  *
- * Linux before 6.7 maps the .bss of an interpreter (PT_INTERP; load_elf_interp() in fs/binfmt_elf.c) only
- * behind the last byte that any segment has in the file. With a segment appended behind the .bss, the
- * dynamic linker would find other bytes of its file there, or nothing. So in a file that may be an
- * interpreter, the data segment gets its zeros from the file, and the appended one fills whole pages.
+ * Linux before 6.7 maps the .bss of an interpreter (PT_INTERP; load_elf_interp() in
+ * fs/binfmt_elf.c) only behind the last byte that any segment has in the file. With a segment
+ * appended behind the .bss, the dynamic linker would find other bytes of its file there, or
+ * nothing. So in a file that may be an interpreter, the data segment gets its zeros from the file,
+ * and the appended one fills whole pages.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -52,7 +53,10 @@ int rw_settle_bss(struct rw *rw)
 
 	if (!may_be_interpreter(rw, at))
 		return 0;
-	/* To the end of the page: glibc's dynamic linker takes zeros for its heap from behind its .bss. */
+	/*
+	 * To the end of the page: glibc's dynamic linker takes zeros for its heap from behind its
+	 * .bss.
+	 */
 	shift = RW_ALIGN(last->vaddr + last->memsz, RW_PAGE) - (last->vaddr + last->filesz);
 	shift = RW_ALIGN(shift, SHIFT_ALIGN);
 	new = calloc(1, rw->len + shift);

@@ -20,9 +20,10 @@
 #define CODE_OFF 0x1000ul
 
 /* NAME_code and NAME_end frame the bytes. Programs leave by `exit`, status in %edi. */
-#define PROGRAM(name, text) \
-	extern const uint8_t name##_code[], name##_end[]; \
-	__asm__(".pushsection .rodata\n.balign 64\n" #name "_code:\n" text "\n" #name "_end:\n.popsection")
+#define PROGRAM(name, text)                                                                        \
+	extern const uint8_t name##_code[], name##_end[];                                          \
+	__asm__(".pushsection .rodata\n.balign 64\n" #name "_code:\n" text "\n" #name              \
+		"_end:\n.popsection")
 
 #define EXIT "	mov $60, %eax\n	syscall\n	hlt\n"
 #define GETPID "	mov $39, %eax\n	syscall\n"
@@ -90,8 +91,8 @@ static const struct jfs_site *pair_of(const struct rewrite_result *r, uint64_t a
 	return found;
 }
 
-static void check(const uint8_t *code, const uint8_t *end, unsigned int rewritten, unsigned int left,
-		  int status, struct rewrite_result *keep)
+static void check(const uint8_t *code, const uint8_t *end, unsigned int rewritten,
+		  unsigned int left, int status, struct rewrite_result *keep)
 {
 	struct elf e = make(code, end, 0);
 	struct rewrite_result r;
@@ -102,7 +103,8 @@ static void check(const uint8_t *code, const uint8_t *end, unsigned int rewritte
 	cr_expect_eq(r.sites_left, left, "%u left", r.sites_left);
 	cr_expect_eq(run(e.data, e.len), status, "the original exits with %d", run(e.data, e.len));
 	if (r.data)
-		cr_expect_eq(run(r.data, r.len), status, "rewritten it exits with %d", run(r.data, r.len));
+		cr_expect_eq(run(r.data, r.len), status, "rewritten it exits with %d",
+			     run(r.data, r.len));
 	for (size_t i = 1; i < r.nr_sites; i++) {
 		cr_expect_lt(r.sites[i - 1].trampoline, r.sites[i].trampoline);
 		cr_expect_leq(r.sites[i - 1].original, r.sites[i].original);
@@ -114,7 +116,8 @@ static void check(const uint8_t *code, const uint8_t *end, unsigned int rewritte
 		rewrite_result_free(&r);
 }
 
-#define CHECK(name, rewritten, left, status) check(name##_code, name##_end, rewritten, left, status, NULL)
+#define CHECK(name, rewritten, left, status)                                                       \
+	check(name##_code, name##_end, rewritten, left, status, NULL)
 
 PROGRAM(plain, "	mov $42, %edi\n" EXIT);
 
@@ -192,16 +195,16 @@ Test(rewrite, flags_and_immediate_behind_displacement)
 }
 
 /* A switch: its table names the middle of what could be displaced. */
-#define SWITCH(number) \
-	"	mov $" number ", %edx\n" \
-	"	xor %edi, %edi\n" \
-	"	lea 5f(%rip), %rbx\n" \
-	"	movslq (%rbx,%rdx,4), %rax\n" \
-	"	add %rbx, %rax\n" \
-	"	jmp *%rax\n" \
-	"1:	add $1, %edi\n" \
-	"2:	add $2, %edi\n" \
-	"3:	push $60\n	pop %rax\n	syscall\n	call 1b\n" \
+#define SWITCH(number)                                                                             \
+	"	mov $" number ", %edx\n"                                                           \
+	"	xor %edi, %edi\n"                                                                        \
+	"	lea 5f(%rip), %rbx\n"                                                                    \
+	"	movslq (%rbx,%rdx,4), %rax\n"                                                            \
+	"	add %rbx, %rax\n"                                                                        \
+	"	jmp *%rax\n"                                                                             \
+	"1:	add $1, %edi\n"                                                                        \
+	"2:	add $2, %edi\n"                                                                        \
+	"3:	push $60\n	pop %rax\n	syscall\n	call 1b\n"                                             \
 	"	.balign 4\n5:	.long 1b - 5b, 2b - 5b, 3b - 5b"
 PROGRAM(switch0, SWITCH("0"));
 PROGRAM(switch1, SWITCH("1"));
@@ -248,7 +251,8 @@ PROGRAM(absolute, "	mov $1, %edx\n"
 		  "	ud2\n"
 		  "1:	add $1, %edi\n"
 		  "2:	push $60\n	pop %rax\n	syscall\n	hlt\n"
-		  "	.balign 8\n5:	.quad 0x401000 + 1b - absolute_code, 0x401000 + 2b - absolute_code");
+		  "	.balign 8\n5:	.quad 0x401000 + 1b - absolute_code, 0x401000 + 2b - "
+		  "absolute_code");
 
 Test(rewrite, jump_table_of_addresses)
 {
@@ -392,19 +396,20 @@ Test(rewrite, signal_return_keeps_its_bytes)
 }
 
 /*
- * With a library OS below, as far as the convention goes: gs points at a block whose second word is an
- * entry that counts in r15 and makes the call itself. getpid and sched_yield go through it, and so
- * does the exit, which says how many there were.
+ * With a library OS below, as far as the convention goes: gs points at a block whose second word is
+ * an entry that counts in r15 and makes the call itself. getpid and sched_yield go through it, and
+ * so does the exit, which says how many there were.
  */
-PROGRAM(below, "	xor %r15d, %r15d\n"
-	       "	lea 3f(%rip), %rax\n	push %rax\n	push $0\n"
-	       "	mov $0x1001, %edi\n	mov %rsp, %rsi\n"
-	       "	mov $158, %eax\n	syscall\n" GETPID
-	       "	stc\n	mov $24, %eax\n	syscall\n	jnc 4f\n"
-	       "	mov %r15d, %edi\n"
-	       "	add $10, %edi\n" EXIT
-	       "3:	lea 1(%r15), %r15\n	mov %rcx, %r14\n	syscall\n	mov %r14, %rcx\n	jmp *%rcx\n"
-	       "4:	mov $99, %edi\n" EXIT);
+PROGRAM(below,
+	"	xor %r15d, %r15d\n"
+	"	lea 3f(%rip), %rax\n	push %rax\n	push $0\n"
+	"	mov $0x1001, %edi\n	mov %rsp, %rsi\n"
+	"	mov $158, %eax\n	syscall\n" GETPID
+	"	stc\n	mov $24, %eax\n	syscall\n	jnc 4f\n"
+	"	mov %r15d, %edi\n"
+	"	add $10, %edi\n" EXIT "3:	lea 1(%r15), %r15\n	mov %rcx, %r14\n	"
+				      "syscall\n	mov %r14, %rcx\n	jmp *%rcx\n"
+	"4:	mov $99, %edi\n" EXIT);
 
 Test(rewrite, trampolines_speak_the_convention)
 {

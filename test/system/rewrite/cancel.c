@@ -1,4 +1,7 @@
-/* cancel.c - POSIX threads, cancellation in blocking calls, and stdio: for musl, dynamic and static. */
+/*
+ * cancel.c - POSIX threads, cancellation in blocking calls, and stdio: for musl, dynamic and
+ * static.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>

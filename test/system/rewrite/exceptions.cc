@@ -1,4 +1,7 @@
-/* exceptions.cc - C++ exceptions, also out of threads, and a thread that is cancelled in a system call. */
+/*
+ * exceptions.cc - C++ exceptions, also out of threads, and a thread that is cancelled in a system
+ * call.
+ */
 #include <cstdio>
 #include <exception>
 #include <pthread.h>
@@ -10,7 +13,10 @@
 
 struct Noisy {
 	const char *name;
-	~Noisy() { std::printf("unwound %s\n", name); }
+	~Noisy()
+	{
+		std::printf("unwound %s\n", name);
+	}
 };
 
 static int deep(int n)

@@ -1,9 +1,10 @@
 /*
  * gs.c - LD_PRELOAD library that stands in for the library OS below a rewritten C library.
  *
- * Points %gs at a block whose entry makes the system call and returns to %rcx, as the library OS does,
- * and counts. If trampolines are executed at all, and speak the right convention, the program works and
- * the count, appended to the file $GS_COUNT_FILE at exit, is not 0. Used by test/system/test_rewrite.py.
+ * Points %gs at a block whose entry makes the system call and returns to %rcx, as the library OS
+ * does, and counts. If trampolines are executed at all, and speak the right convention, the program
+ * works and the count, appended to the file $GS_COUNT_FILE at exit, is not 0. Used by
+ * test/system/test_rewrite.py.
  */
 #include <asm/prctl.h>
 #include <fcntl.h>
@@ -22,8 +23,9 @@ static struct {
 } block = {.self = &block, .entry = gs_entry};
 
 /*
- * Flags must survive, nothing may be pushed (red zone, stacks of clone children), and the kernel takes
- * rcx and r11: only a vector register that calls do not preserve is left for the return address.
+ * Flags must survive, nothing may be pushed (red zone, stacks of clone children), and the kernel
+ * takes rcx and r11: only a vector register that calls do not preserve is left for the return
+ * address.
  */
 __asm__(".globl gs_entry\n"
 	".hidden gs_entry\n"

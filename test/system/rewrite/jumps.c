@@ -1,5 +1,6 @@
 /*
- * jumps.c - system calls inside what compilers make of switches and computed gotos: every case is entered.
+ * jumps.c - system calls inside what compilers make of switches and computed gotos: every case is
+ * entered.
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,10 @@ static inline __attribute__((always_inline)) long call(long n, long a, long b, l
 {
 	long ret;
 
-	__asm__ volatile("syscall" : "=a"(ret) : "a"(n), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"(n), "D"(a), "S"(b), "d"(c)
+			 : "rcx", "r11", "memory");
 	return ret;
 }
 
@@ -63,8 +67,8 @@ stop:
 
 __attribute__((noinline)) static long by_offset(const unsigned char *p, long a)
 {
-	static const int table[] = {&&stop - &&base, &&add - &&base, &&yield - &&base, &&close - &&base,
-				    &&twice - &&base, &&base - &&base};
+	static const int table[] = {&&stop - &&base,  &&add - &&base,	&&yield - &&base,
+				    &&close - &&base, &&twice - &&base, &&base - &&base};
 
 	goto *(&&base + table[*p]);
 base:

@@ -1,4 +1,6 @@
-/* signals.c - restarted and interrupted calls, a handler's stack trace, sigreturn, vfork and clone. */
+/*
+ * signals.c - restarted and interrupted calls, a handler's stack trace, sigreturn, vfork and clone.
+ */
 #include <errno.h>
 #include <execinfo.h>
 #include <pthread.h>
@@ -17,7 +19,10 @@ static void on_alarm(int sig)
 {
 	void *frames[32];
 
-	/* Out of the handler, through the signal frame, through the blocked call, to main and its caller. */
+	/*
+	 * Out of the handler, through the signal frame, through the blocked call, to main and its
+	 * caller.
+	 */
 	if (backtrace(frames, 32) >= 5)
 		depth_ok++;
 	if (++ticks == 3 && write(fds[1], "x", 1) != 1)
