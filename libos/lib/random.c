@@ -20,7 +20,7 @@
 #define this_pool() (this_kthread()->id)
 #endif
 
-#define KEY_LEN 32
+#define KEY_LEN RANDOM_KEY_LEN
 #define POOL_BLOCKS 8
 
 struct pool {
@@ -90,6 +90,13 @@ static void chacha20_stream(const u8 key[KEY_LEN], const u8 input[16], u8 *out, 
 		state[12]++;
 	}
 	wipe(state, sizeof(state));
+}
+
+void random_stream(const u8 key[RANDOM_KEY_LEN], u32 first, u8 *out, u32 n)
+{
+	u32 input[4] = { first };
+
+	chacha20_stream(key, (u8 *)input, out, n);
 }
 
 void random_reseed(u8 seed[RANDOM_SEED_LEN])

@@ -19,6 +19,13 @@ void chacha20_block(const u32 state[16], u8 out[64]);
  * buffered is dropped, and the old key is mixed in.
  */
 void random_reseed(u8 seed[RANDOM_SEED_LEN]);
+/*
+ * Blocks [first, first + n) of the key stream of a key that the caller had from random_bytes(), for requests of
+ * many bytes. The caller wipes key and blocks.
+ */
+#define RANDOM_KEY_LEN 32
+#define RANDOM_BLOCK 64
+void random_stream(const u8 key[RANDOM_KEY_LEN], u32 first, u8 *out, u32 n);
 /* n unpredictable bytes. Any context, takes one leaf lock at times; never fails. */
 void random_bytes(void *buf, size_t n);
 
