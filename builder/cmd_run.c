@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "builder/cmd.h"
 #include "builder/keys.h"
@@ -258,7 +259,11 @@ int cmd_run(int argc, char **argv, struct err *e)
 		cfg.hostname = base_name(o.image);
 	cfg.umask = current_umask();
 	ret = supervisor_run(&cfg, &streams, &opt, &loader_err);
-	if (loader_err.text[0])
+	if (loader_err.text[0]) {
 		err_set(e, "%s", loader_err.text);
-	return ret;
+		return ret;
+	}
+	/* Nothing is left to clean up: leaving without exit handlers saves page faults on the way out. */
+	fflush(NULL);
+	_exit(ret);
 }

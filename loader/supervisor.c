@@ -80,7 +80,8 @@ static void on_signal(int sig)
 	default:
 		forward(sig);
 	}
-	sio_ring_doorbell(shared.control);
+	/* The main thread runs this: its sleep ends by itself, or does not begin if the word changed. */
+	__atomic_fetch_add(&shared.control->doorbell, 1, __ATOMIC_SEQ_CST);
 	errno = saved;
 }
 
@@ -366,9 +367,10 @@ int supervisor_run(struct loader_config *cfg, const struct supervisor_streams *s
 
 	verdict = serve(&inst, &io, opt, &wstatus);
 	times.dead = loader_now_ns();
-	give_signals_back();
-	if (!verdict)
+	if (!verdict && sio_has_output(&io)) {
+		give_signals_back();
 		sio_drain(&io);
+	}
 	ret = finish(&inst, &io, verdict, wstatus, streams, opt, err);
 	if (opt->stats)
 		supervisor_print_stats(&inst.control->stats, &times, loader_memory_used(&inst),

@@ -24,15 +24,6 @@ static void futex_wake(uint32_t *word)
 	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-void sio_ring_doorbell(struct control *control)
-{
-	int saved = errno;
-
-	__atomic_fetch_add(&control->doorbell, 1, __ATOMIC_SEQ_CST);
-	futex_wake(&control->doorbell);
-	errno = saved;
-}
-
 void sio_kick(struct control *control, int pidfd)
 {
 	int saved = errno;
@@ -88,7 +79,8 @@ static void *poller_main(void *arg)
 				fired |= 1u << i;
 		if (fired) {
 			__atomic_fetch_and(&io->poller_request, ~fired, __ATOMIC_SEQ_CST);
-			sio_ring_doorbell(io->control);
+			__atomic_fetch_add(&io->control->doorbell, 1, __ATOMIC_SEQ_CST);
+			futex_wake(&io->control->doorbell);
 		}
 	}
 	return NULL;
@@ -279,6 +271,14 @@ int sio_pump(struct sio *io)
 	}
 	n = pump_in(io);
 	return n < 0 ? -1 : moved | n;
+}
+
+bool sio_has_output(const struct sio *io)
+{
+	for (int i = 0; i < SIO_NR_OUT; i++)
+		if (!io->out[i].error && ring_readable(&io->out[i].ring) > 0)
+			return true;
+	return false;
 }
 
 void sio_drain(struct sio *io)

@@ -46,11 +46,11 @@ void sio_init(struct sio *io, struct loader_instance *inst, const struct supervi
  */
 int sio_pump(struct sio *io);
 
+/* The instance is dead: are there bytes left in the rings that somebody may still take? */
+bool sio_has_output(const struct sio *io);
+
 /* The instance is dead: writes out what is left in the rings, waiting as long as the readers need. */
 void sio_drain(struct sio *io);
-
-/* Makes the main thread look again; may be called from signal handlers and the poller. */
-void sio_ring_doorbell(struct control *control);
 
 /* Kicks the instance, if it is ready for kicks; may be called from signal handlers. */
 void sio_kick(struct control *control, int pidfd);
