@@ -128,6 +128,13 @@ static bool is_ready(int fd, short events)
 	return poll(&p, 1, 0) > 0;
 }
 
+static bool has_hung_up(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLIN | POLLHUP)) == POLLHUP;
+}
+
 static bool poller_asked(const struct sio *io, uint32_t bit)
 {
 	return io->has_poller && __atomic_load_n(&io->poller_request, __ATOMIC_SEQ_CST) & bit;
@@ -239,6 +246,9 @@ static int pump_in(struct sio *io)
 		return 0;
 	}
 	if (poll_wanted) {
+		/* Nothing but a hang-up: the end of a pipe, known without a read. */
+		if (has_hung_up(0))
+			__atomic_store_n(&io->in.shared->producer_closed, 1, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&c->stdin_poll, 0, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&c->stdin_ready, 1, __ATOMIC_SEQ_CST);
 		futex_wake(&c->stdin_ready);

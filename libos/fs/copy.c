@@ -184,7 +184,7 @@ long sys_splice(int in_fd, u64 uin, int out_fd, u64 uout, size_t len, u32 flags)
 		return 0;
 	in = fd_get(in_fd);
 	out = fd_get(out_fd);
-	if (!in || !out || !FMODE_CAN_READ(in) || !FMODE_CAN_WRITE(out))
+	if (!in || !out)
 		goto out;
 	in_pipe = file_is_pipe(in);
 	out_pipe = file_is_pipe(out);
@@ -196,6 +196,9 @@ long sys_splice(int in_fd, u64 uin, int out_fd, u64 uout, size_t len, u32 flags)
 	if (!r)
 		r = get_pos(in, uin, &in_pos);
 	if (r)
+		goto out;
+	r = -EBADF;
+	if (!FMODE_CAN_READ(in) || !FMODE_CAN_WRITE(out))
 		goto out;
 	r = -EINVAL;
 	if ((!in_pipe && !out_pipe) || (in_pipe && out_pipe && in->priv == out->priv) ||

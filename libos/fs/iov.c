@@ -81,7 +81,7 @@ static void iov_settle(struct iov_iter *it)
 	}
 }
 
-enum iov_op { IOV_TO, IOV_FROM, IOV_ZERO };
+enum iov_op { IOV_TO, IOV_FROM };
 
 static inline size_t iov_walk(struct iov_iter *it, char *mem, size_t n, enum iov_op op)
 {
@@ -102,16 +102,11 @@ static inline size_t iov_walk(struct iov_iter *it, char *mem, size_t n, enum iov
 				memcpy((void *)addr, mem + done, chunk);
 			else
 				c = copy_to_user_partial((void *)addr, mem + done, chunk);
-		} else if (op == IOV_FROM) {
+		} else {
 			if (it->kernel)
 				memcpy(mem + done, (void *)addr, chunk);
 			else
 				c = copy_from_user_partial(mem + done, (void *)addr, chunk);
-		} else {
-			if (it->kernel)
-				memset((void *)addr, 0, chunk);
-			else
-				c = clear_user((void *)addr, chunk) ? 0 : chunk;
 		}
 		done += c;
 		it->off += c;
@@ -134,12 +129,12 @@ size_t iov_copy_from(struct iov_iter *it, void *dst, size_t n)
 
 size_t iov_zero(struct iov_iter *it, size_t n)
 {
+	static const char zeros[PAGE_SIZE];
 	size_t done = 0;
 
-	/* Page by page, so that a fault loses no more than the page that it is in. */
 	while (done < n) {
-		size_t chunk = min(n - done, PAGE_SIZE);
-		size_t c = iov_walk(it, NULL, chunk, IOV_ZERO);
+		size_t chunk = min(n - done, sizeof(zeros));
+		size_t c = iov_walk(it, (char *)zeros, chunk, IOV_TO);
 
 		done += c;
 		if (c < chunk)

@@ -529,7 +529,6 @@ static int memfs_iterate(struct file *f, struct dir_context *ctx)
 			goto out;
 		ctx->pos = at + 1;
 	}
-	ctx->pos = INT64_MAX; /* the end, as ext4 has it: what is added now is not seen before a rewind */
 out:
 	ns_read_unlock();
 	return err;

@@ -26,6 +26,7 @@
 #include "libos/signal/signal.h"
 
 #define POLL_INTERVAL (5 * NSEC_PER_MSEC)
+#define ANSWER_TIME (200 * NSEC_PER_USEC)
 #define RING_MASK (CTL_RING_SIZE - 1)
 #define PIPE_BUF_SIZE 4096u
 
@@ -219,6 +220,11 @@ static ssize_t stream_read(struct file *f, struct iov_iter *to, u64 *pos)
 		return err;
 	while (!ring_used(r)) {
 		if (stdin_end(r)) {
+			/* The end of a terminal's input is the end of one input: the next read asks again. */
+			if (s->kind == CTL_STREAM_TTY) {
+				__atomic_store_n(&r->producer_closed, 0, __ATOMIC_SEQ_CST);
+				__atomic_store_n(&c->stdin_ready, 0, __ATOMIC_SEQ_CST);
+			}
 			stream_unlock(s);
 			return 0;
 		}
@@ -266,23 +272,38 @@ static bool can_read(const struct stream *s)
 	return s == &streams[0];
 }
 
+static u32 stdin_mask(struct stream *s)
+{
+	struct ctl_ring *r = s->ring;
+	bool end = stdin_end(r);
+
+	if (ring_used(r) || s->kind == CTL_STREAM_FILE || (end && s->kind != CTL_STREAM_PIPE) ||
+	    (!end && __atomic_load_n(&ctl()->stdin_ready, __ATOMIC_SEQ_CST)))
+		return EPOLLIN | EPOLLRDNORM | (end && s->kind == CTL_STREAM_PIPE ? EPOLLHUP : 0);
+	return end ? EPOLLHUP : 0;
+}
+
 static u32 stream_poll(struct file *f, struct poll_table *pt)
 {
 	struct stream *s = f->priv;
 	struct ctl_ring *r = s->ring;
 	struct control *c = ctl();
-	u32 mask = 0;
+	u32 mask;
 
 	poll_wait(pt, f, &s->wait);
 	if (can_read(s)) {
-		if (stdin_end(r))
-			mask = EPOLLIN | EPOLLRDNORM | (s->kind == CTL_STREAM_PIPE ? EPOLLHUP : 0);
-		if (ring_used(r) || __atomic_load_n(&c->stdin_ready, __ATOMIC_SEQ_CST) ||
-		    s->kind == CTL_STREAM_FILE)
-			mask |= EPOLLIN | EPOLLRDNORM;
+		mask = stdin_mask(s);
 		if (!mask && !__atomic_load_n(&c->stdin_poll, __ATOMIC_SEQ_CST)) {
 			__atomic_store_n(&c->stdin_poll, 1, __ATOMIC_SEQ_CST);
 			doorbell();
+			/*
+			 * The answer comes from outside. Who only looks (a poll that does not wait) would never see
+			 * it, so the first look after a change gives the supervisor a moment.
+			 */
+			if (!pt || !pt->queue) {
+				host_futex_wait(&c->stdin_ready, 0, host_clock_ns(1) + ANSWER_TIME, true);
+				mask = stdin_mask(s);
+			}
 		}
 		return mask;
 	}
