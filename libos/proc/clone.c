@@ -1,8 +1,8 @@
 /*
  * clone.c - new threads: clone(2), clone3(2).
  *
- * Only threads: a clone without CLONE_THREAD is a process (fork, vfork, posix_spawn) and answers ENOSYS. Nor
- * can a thread have a working directory or descriptors of its own.
+ * Only threads: a clone without CLONE_THREAD is a process (fork, vfork, posix_spawn) and answers
+ * ENOSYS. Nor can a thread have a working directory or descriptors of its own.
  */
 #include <linux/capability.h>
 #include <linux/resource.h>
@@ -15,8 +15,9 @@
 #include "libos/signal/signal.h"
 
 #define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
-#define NEW_NAMESPACES (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
-			CLONE_NEWPID | CLONE_NEWNET)
+#define NEW_NAMESPACES \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
+	 CLONE_NEWPID | CLONE_NEWNET)
 
 struct clone_request {
 	u64 flags;
@@ -46,7 +47,8 @@ static int check(u64 f)
 
 static bool over_limit(struct proc *p)
 {
-	return p->nr_threads >= p->rlim[RLIMIT_NPROC].cur && p->cred.uid && !capable(CAP_SYS_RESOURCE);
+	return p->nr_threads >= p->rlim[RLIMIT_NPROC].cur && p->cred.uid &&
+	       !capable(CAP_SYS_RESOURCE);
 }
 
 /* Vector state and registers as of the caller's system call. */
@@ -159,7 +161,8 @@ long sys_clone3(u64 uargs, size_t size)
 		return -EINVAL;
 	if (a.flags & (CLONE_DETACHED | (CSIGNAL & ~CLONE_NEWTIME)))
 		return -EINVAL;
-	if ((a.flags & (CLONE_SIGHAND | CLONE_CLEAR_SIGHAND)) == (CLONE_SIGHAND | CLONE_CLEAR_SIGHAND))
+	if ((a.flags & (CLONE_SIGHAND | CLONE_CLEAR_SIGHAND)) ==
+	    (CLONE_SIGHAND | CLONE_CLEAR_SIGHAND))
 		return -EINVAL;
 	if (a.flags & (CLONE_THREAD | CLONE_PARENT) && a.exit_signal)
 		return -EINVAL;

@@ -39,7 +39,8 @@ long sys_getegid(void)
 
 static long put3(u64 ua, u64 ub, u64 uc, u32 a, u32 b, u32 c)
 {
-	if (put_user_u32(a, (void *)ua) || put_user_u32(b, (void *)ub) || put_user_u32(c, (void *)uc))
+	if (put_user_u32(a, (void *)ua) || put_user_u32(b, (void *)ub) ||
+	    put_user_u32(c, (void *)uc))
 		return -EFAULT;
 	return 0;
 }
@@ -158,8 +159,8 @@ long sys_setresuid(u32 r, u32 e, u32 s)
 {
 	struct cred *c = cred();
 
-	if (!may_setuid() && ((r != SAME && !is_uid(r)) || (e != SAME && !is_uid(e)) ||
-			      (s != SAME && !is_uid(s))))
+	if (!may_setuid() &&
+	    ((r != SAME && !is_uid(r)) || (e != SAME && !is_uid(e)) || (s != SAME && !is_uid(s))))
 		return -EPERM;
 	set_uids(r != SAME ? r : c->uid, e != SAME ? e : c->euid, s != SAME ? s : c->suid);
 	return 0;
@@ -169,8 +170,8 @@ long sys_setresgid(u32 r, u32 e, u32 s)
 {
 	struct cred *c = cred();
 
-	if (!may_setgid() && ((r != SAME && !is_gid(r)) || (e != SAME && !is_gid(e)) ||
-			      (s != SAME && !is_gid(s))))
+	if (!may_setgid() &&
+	    ((r != SAME && !is_gid(r)) || (e != SAME && !is_gid(e)) || (s != SAME && !is_gid(s))))
 		return -EPERM;
 	set_gids(r != SAME ? r : c->gid, e != SAME ? e : c->egid, s != SAME ? s : c->sgid);
 	return 0;

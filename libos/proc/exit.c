@@ -1,9 +1,10 @@
 /*
  * exit.c - the end of threads and of the process: exit(2), exit_group(2), wait(2).
  *
- * The instance has one process, so its end is the end of the host process: nothing of it survives that
- * another process could see half done, and no thread needs to be stopped in an orderly way. The
- * first one to set proc->exiting decides the status; what other kthreads still do is cut off by host_exit().
+ * The instance has one process, so its end is the end of the host process: nothing of it survives
+ * that another process could see half done, and no thread needs to be stopped in an orderly way.
+ * The first one to set proc->exiting decides the status; what other kthreads still do is cut off by
+ * host_exit().
  */
 #include <linux/wait.h>
 
@@ -99,7 +100,8 @@ int proc_stop_other_threads(void)
 		}
 		spin_unlock(&p->lock);
 		wait_event_state(&p->exit_wait, READ_ONCE(p->nr_threads) == 1,
-				 deadline_after(clock_monotonic_ns(), NSEC_PER_MSEC), UT_UNINTERRUPTIBLE, false);
+				 deadline_after(clock_monotonic_ns(), NSEC_PER_MSEC),
+				 UT_UNINTERRUPTIBLE, false);
 	}
 	tid_become_leader(ut);
 	WRITE_ONCE(p->execing, 0);
@@ -114,7 +116,8 @@ void thread_exit(int code)
 
 	if (p->leader == ut)
 		p->leader_status = status;
-	/* The count cannot grow behind our back if it is 1, and of several last ones each sees the other. */
+	/* The count cannot grow behind our back if it is 1, and of several last ones each sees the
+	 * other. */
 	spin_lock(&p->lock);
 	ut->exiting = 1;
 	bool last = true;
@@ -159,7 +162,8 @@ long sys_wait4(int pid, u64 ustatus, int options, u64 rusage)
 
 static long check_waitid(int which, int pid, int options)
 {
-	if (options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL))
+	if (options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WNOTHREAD |
+			__WCLONE | __WALL))
 		return -EINVAL;
 	if (!(options & (WEXITED | WSTOPPED | WCONTINUED)))
 		return -EINVAL;
@@ -185,10 +189,12 @@ static long check_waitid(int which, int pid, int options)
 
 long sys_waitid(int which, int pid, u64 uinfo, int options, u64 rusage)
 {
-	/* si_signo, si_errno, si_code, padding, si_pid, si_uid, si_status: Linux writes them in any case */
+	/* si_signo, si_errno, si_code, padding, si_pid, si_uid, si_status: Linux writes them in any
+	 * case */
 	u32 none[7] = { 0 };
 
-	if (uinfo && (copy_to_user((void *)uinfo, none, 12) || copy_to_user((void *)(uinfo + 16), none, 12)))
+	if (uinfo &&
+	    (copy_to_user((void *)uinfo, none, 12) || copy_to_user((void *)(uinfo + 16), none, 12)))
 		return -EFAULT;
 	return check_waitid(which, pid, options);
 }

@@ -3,13 +3,14 @@
  *
  * A waiter stands in the hash bucket of its key (futex_hash.h).
  *
- * A waiter compares the word under the bucket lock and is queued before that is released; a waker changes
- * the word first and then takes the lock: so either the waiter sees the new value or the waker the waiter.
- * The word was read before without the lock, so that a page fault of the host inside it is rare.
+ * A waiter compares the word under the bucket lock and is queued before that is released; a waker
+ * changes the word first and then takes the lock: so either the waiter sees the new value or the
+ * waker the waiter. The word was read before without the lock, so that a page fault of the host
+ * inside it is rare.
  *
- * A waker takes the waiter off, sets `woken` and wakes the thread, all with the lock of the bucket; and a
- * waiter takes that lock once more before it returns, so that its queue entry and thread outlive the waker's use.
- * Lock order: bucket with the lower address first -> uthread.slock.
+ * A waker takes the waiter off, sets `woken` and wakes the thread, all with the lock of the bucket;
+ * and a waiter takes that lock once more before it returns, so that its queue entry and thread
+ * outlive the waker's use. Lock order: bucket with the lower address first -> uthread.slock.
  */
 #include <linux/futex.h>
 
@@ -245,7 +246,8 @@ static void unlock_two(struct futex_bucket *a, struct futex_bucket *b)
 		spin_unlock(&b->lock);
 }
 
-static long requeue(u64 uaddr, u64 uaddr2, bool shared, int nr_wake, int nr_requeue, const u32 *expected)
+static long requeue(u64 uaddr, u64 uaddr2, bool shared, int nr_wake, int nr_requeue,
+		    const u32 *expected)
 {
 	struct futex_key k1, k2;
 	struct futex_bucket *b1, *b2;
@@ -410,11 +412,13 @@ long sys_futex(u64 uaddr, int op, u32 val, u64 utime, u64 uaddr2, u32 val3)
 	u64 deadline = NEVER;
 
 	if (utime && has_timeout(cmd)) {
-		r = read_timeout(utime, cmd == FUTEX_WAIT, realtime || cmd == FUTEX_LOCK_PI, &deadline);
+		r = read_timeout(utime, cmd == FUTEX_WAIT, realtime || cmd == FUTEX_LOCK_PI,
+				 &deadline);
 		if (r)
 			return r;
 	}
-	if (realtime && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_WAIT_REQUEUE_PI && cmd != FUTEX_LOCK_PI2)
+	if (realtime && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_WAIT_REQUEUE_PI &&
+	    cmd != FUTEX_LOCK_PI2)
 		return -ENOSYS;
 	switch (cmd) {
 	case FUTEX_WAIT:

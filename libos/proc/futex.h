@@ -12,7 +12,8 @@ void futex_init(void);
 long futex_wake(u64 uaddr, int n);
 /* Marks the robust futexes of current(), which ends, as ownerless and wakes a waiter of each. */
 void futex_exit_robust_list(void);
-/* Hands the PI futexes that current(), which ends, holds to those who wait for them. After the robust list. */
+/* Hands the PI futexes that current(), which ends, holds to those who wait for them. After the
+ * robust list. */
 void futex_exit_pi(void);
 
 #endif

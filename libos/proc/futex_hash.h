@@ -10,8 +10,9 @@
 #define FUTEX_BUCKETS (1u << FUTEX_BUCKET_BITS)
 
 /*
- * Private futexes: (mm, address). Shared ones: what is mapped there and the offset in it, or, in memory that is not
- * shared, (mm + 1, address): as on Linux neither kind finds waiters of the other.
+ * Private futexes: (mm, address). Shared ones: what is mapped there and the offset in it, or, in
+ * memory that is not shared, (mm + 1, address): as on Linux neither kind finds waiters of the
+ * other.
  */
 struct futex_key {
 	u64 object;

@@ -2,8 +2,9 @@
  * futex_pi.c - futexes that name their owner: the PI operations, and robust lists.
  *
  * FUTEX_LOCK_PI and relatives keep Linux's protocol of the user word (owner's tid, FUTEX_WAITERS,
- * FUTEX_OWNER_DIED) and hand the lock to the waiter that came first. There is no priority to inherit: uthreads
- * are scheduled round robin. Requeueing onto a PI futex is not implemented (ENOSYS); no current libc uses it.
+ * FUTEX_OWNER_DIED) and hand the lock to the waiter that came first. There is no priority to
+ * inherit: uthreads are scheduled round robin. Requeueing onto a PI futex is not implemented
+ * (ENOSYS); no current libc uses it.
  */
 #include <linux/futex.h>
 
@@ -32,10 +33,12 @@ static struct futex_q *top_waiter(struct futex_bucket *b, struct futex_key key, 
 }
 
 /*
- * Tries to take the lock, else announces a waiter in the word. With the bucket's lock. 1: taken. 0: the caller is to be
- * queued. -EAGAIN: held (try). -EBUSY: held by a thread that ends. -EDEADLK, -ESRCH, -EFAULT.
+ * Tries to take the lock, else announces a waiter in the word. With the bucket's lock. 1: taken. 0:
+ * the caller is to be queued. -EAGAIN: held (try). -EBUSY: held by a thread that ends. -EDEADLK,
+ * -ESRCH, -EFAULT.
  */
-static int take_or_announce(struct futex_bucket *b, struct futex_key key, u64 uaddr, bool try, int *held_by)
+static int take_or_announce(struct futex_bucket *b, struct futex_key key, u64 uaddr, bool try,
+			    int *held_by)
 {
 	u32 tid = current()->tid, old, new, seen;
 	bool more, taking;
@@ -107,8 +110,8 @@ long futex_lock_pi(u64 uaddr, bool shared, u64 deadline, bool try)
 }
 
 /*
- * Gives the lock, whose word is `old`, to the first waiter (0: there is none, the word becomes 0); with the
- * lock. -EAGAIN: the word has changed.
+ * Gives the lock, whose word is `old`, to the first waiter (0: there is none, the word becomes 0);
+ * with the lock. -EAGAIN: the word has changed.
  */
 static int hand_over(struct futex_bucket *b, struct futex_key key, u64 uaddr, u32 old, u32 flags)
 {
@@ -163,7 +166,8 @@ static bool futex_death(u64 uaddr, bool pi, bool pending_op)
 		return false;
 	for (;;) {
 		if (pending_op && !pi && !(v & FUTEX_TID_MASK)) {
-			/* It was unlocking: the word is free, but the wake-up may not have been made. */
+			/* It was unlocking: the word is free, but the wake-up may not have been
+			 * made. */
 			futex_wake(uaddr, 1);
 			return true;
 		}

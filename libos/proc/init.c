@@ -26,9 +26,9 @@ static void cred_from_record(struct cred *c)
 }
 
 /*
- * Makes the process without threads; the caller adds the first with proc_add_thread(). NULL: no memory.
- * It belongs to the session and process group of its (imaginary) parent, as a program does that a
- * script has started, so that setsid() and setpgid() work as they do there.
+ * Makes the process without threads; the caller adds the first with proc_add_thread(). NULL: no
+ * memory. It belongs to the session and process group of its (imaginary) parent, as a program does
+ * that a script has started, so that setsid() and setpgid() work as they do there.
  */
 struct proc *proc_create(void)
 {

@@ -1,5 +1,6 @@
 /*
- * rseq.c - restartable sequences, rseq(2): cpu numbers in user memory, and aborting critical sections.
+ * rseq.c - restartable sequences, rseq(2): cpu numbers in user memory, and aborting critical
+ * sections.
  */
 #include <linux/rseq.h>
 
@@ -14,10 +15,12 @@
 
 static bool write_cpu(struct uthread *ut, u32 cpu_start, u32 cpu)
 {
-	return !put_user_u32(cpu_start, FIELD(ut, cpu_id_start)) && !put_user_u32(cpu, FIELD(ut, cpu_id));
+	return !put_user_u32(cpu_start, FIELD(ut, cpu_id_start)) &&
+	       !put_user_u32(cpu, FIELD(ut, cpu_id));
 }
 
-/* If rip stands in the critical section that is announced, go to its abort handler. False: bad pointers. */
+/* If rip stands in the critical section that is announced, go to its abort handler. False: bad
+ * pointers. */
 static bool abort_section(struct uthread *ut, struct trapframe *tf)
 {
 	struct rseq_cs cs;
@@ -66,7 +69,8 @@ long sys_rseq(u64 uaddr, u32 len, int flags, u32 sig)
 	struct rseq_state *r = &ut->rseq;
 
 	if (flags & RSEQ_FLAG_UNREGISTER) {
-		if (flags & ~RSEQ_FLAG_UNREGISTER || r->uaddr != uaddr || !r->uaddr || len != r->len)
+		if (flags & ~RSEQ_FLAG_UNREGISTER || r->uaddr != uaddr || !r->uaddr ||
+		    len != r->len)
 			return -EINVAL;
 		if (r->sig != sig)
 			return -EPERM;

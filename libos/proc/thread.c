@@ -26,8 +26,8 @@ u64 thread_get_fsbase(void)
 }
 
 /*
- * arch_prctl(2). %gs belongs to the library OS: a program that wants it is told so (EPERM), which Linux
- * answers for addresses outside user space.
+ * arch_prctl(2). %gs belongs to the library OS: a program that wants it is told so (EPERM), which
+ * Linux answers for addresses outside user space.
  */
 long sys_arch_prctl(int op, u64 arg)
 {

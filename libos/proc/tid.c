@@ -1,8 +1,8 @@
 /*
  * tid.c - thread and process ids: one name space, handed out in ascending order as Linux does.
  *
- * The table is two levels of pages, so that an instance with few threads pays for one. tid_lock is a
- * leaf: nothing is locked inside it but uthread.refs, which is atomic.
+ * The table is two levels of pages, so that an instance with few threads pays for one. tid_lock is
+ * a leaf: nothing is locked inside it but uthread.refs, which is atomic.
  */
 #include "libos/lib/printf.h"
 #include "libos/mm/alloc.h"
@@ -24,7 +24,8 @@ static struct uthread *slot(int tid)
 	return leaf ? leaf[tid % TIDS_PER_LEAF] : NULL;
 }
 
-/* The id of the process outlives its first thread: it is never handed out again while that lives. */
+/* The id of the process outlives its first thread: it is never handed out again while that lives.
+ */
 static bool in_use(int tid)
 {
 	return slot(tid) || (init_proc && tid == init_proc->pid && init_proc->nr_threads);

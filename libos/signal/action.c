@@ -11,8 +11,9 @@
 #include "libos/time/clock.h"
 
 /* Flags that Linux knows; others are cleared, so that a program can see what is supported. */
-#define SA_KNOWN (SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER | \
-		  SA_RESETHAND | 0x800 /* SA_EXPOSE_TAGBITS */ | SA_RESTORER)
+#define SA_KNOWN \
+	(SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER | \
+	 SA_RESETHAND | 0x800 /* SA_EXPOSE_TAGBITS */ | SA_RESTORER)
 
 long sys_rt_sigaction(int sig, u64 uact, u64 uold, size_t sigsetsize)
 {
@@ -254,8 +255,8 @@ int signal_dequeue(ksigset_t set, struct siginfo_k *info)
 }
 
 /*
- * rt_sigtimedwait(2). While it sleeps, wait_set makes the signals count as unblocked for senders, though
- * they are not delivered.
+ * rt_sigtimedwait(2). While it sleeps, wait_set makes the signals count as unblocked for senders,
+ * though they are not delivered.
  */
 long sys_rt_sigtimedwait(u64 uset, u64 uinfo, u64 uts, size_t sigsetsize)
 {

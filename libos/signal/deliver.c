@@ -4,7 +4,8 @@
  *
  * Restarting. Linux makes a call again by moving rip back over the SYSCALL instruction. Behind a
  * rewritten site there is no such instruction to go back to, so the library OS makes the call again
- * itself: at once if no handler runs, else when sigreturn finds the mark that frame.c left in the frame.
+ * itself: at once if no handler runs, else when sigreturn finds the mark that frame.c left in the
+ * frame.
  */
 #include "libos/mm/mm.h"
 #include "libos/proc/proc.h"
@@ -35,7 +36,8 @@ static void start_stop(struct proc *p, int sig)
 	}
 }
 
-/* The next signal that has a handler, with its action; 0 if there is none. Default actions happen here. */
+/* The next signal that has a handler, with its action; 0 if there is none. Default actions happen
+ * here. */
 static int get_signal(struct siginfo_k *info, struct ksigaction *action)
 {
 	struct uthread *ut = current();

@@ -1,12 +1,13 @@
 /*
  * frame.c - writing a signal frame on the user's stack, and sigreturn.
  *
- * The frame shows the handler the registers that the program has on Linux. rip may differ from where we
- * really are: behind a rewritten system call that is to be made again it is shown at the SYSCALL
- * instruction, and behind one whose trampoline holds displaced instructions it is shown in the original
- * code. Neither is an address to return to. So the frame carries a mark, the shown rip and the real one, in
- * words that Linux reserves: sigreturn takes the real one if the handler left rip alone, and makes the call
- * again if the mark says so. A handler that moves rip elsewhere gets what it asks for.
+ * The frame shows the handler the registers that the program has on Linux. rip may differ from
+ * where we really are: behind a rewritten system call that is to be made again it is shown at the
+ * SYSCALL instruction, and behind one whose trampoline holds displaced instructions it is shown in
+ * the original code. Neither is an address to return to. So the frame carries a mark, the shown rip
+ * and the real one, in words that Linux reserves: sigreturn takes the real one if the handler left
+ * rip alone, and makes the call again if the mark says so. A handler that moves rip elsewhere gets
+ * what it asks for.
  */
 #include "libos/abi/layout.h"
 #include "libos/lib/string.h"
@@ -23,7 +24,8 @@
 #define EFLAGS_RF 0x10000ull
 #define EFLAGS_TF 0x100ull
 /* What sigreturn may change: AC OF DF TF SF ZF AF PF CF RF */
-#define EFLAGS_USER (0x40000ull | 0x800 | EFLAGS_DF | EFLAGS_TF | 0x80 | 0x40 | 0x10 | 0x4 | 0x1 | EFLAGS_RF)
+#define EFLAGS_USER \
+	(0x40000ull | 0x800 | EFLAGS_DF | EFLAGS_TF | 0x80 | 0x40 | 0x10 | 0x4 | 0x1 | EFLAGS_RF)
 #define XSTATE_FPSSE 3ull
 #define MXCSR_DEFAULT 0x1f80u
 #define FCW_DEFAULT 0x37f
@@ -36,12 +38,14 @@ static u64 fpstate_size(void)
 
 u64 signal_min_stack(void)
 {
-	return align_up(sizeof(struct rt_sigframe) + 8 + 16 + 63 + fpstate_size() + RED_ZONE, 16ull);
+	return align_up(sizeof(struct rt_sigframe) + 8 + 16 + 63 + fpstate_size() + RED_ZONE,
+			16ull);
 }
 
 /*
- * The XSAVE image leaves out what is in its initial state. Programs read the legacy part (struct _fpstate) without
- * knowing that, and may change it without setting a bit: fill it in and say that it is there.
+ * The XSAVE image leaves out what is in its initial state. Programs read the legacy part (struct
+ * _fpstate) without knowing that, and may change it without setting a bit: fill it in and say that
+ * it is there.
  */
 static void complete_legacy(u8 *xs)
 {
@@ -112,7 +116,8 @@ static bool restore_fpstate(struct uthread *ut, u64 fp)
 	    !get_user_u32(&magic2, (void *)(fp + sw->xstate_size)) && magic2 == FP_XSTATE_MAGIC2) {
 		u64 size = sw->xstate_size;
 
-		if (copy_from_user(xs + FP_LEGACY_SIZE, (void *)(fp + FP_LEGACY_SIZE), size - FP_LEGACY_SIZE))
+		if (copy_from_user(xs + FP_LEGACY_SIZE, (void *)(fp + FP_LEGACY_SIZE),
+				   size - FP_LEGACY_SIZE))
 			return false;
 		if (size < xsave_size)
 			memset(xs + size, 0, xsave_size - size);
@@ -154,7 +159,8 @@ static u64 frame_start(const struct trapframe *tf, const struct ksigaction *acti
 }
 
 /* How rip is to be shown; see the top of this file. */
-static void save_rip(struct sigcontext_k *mc, const struct trapframe *tf, const struct sigframe_request *rq)
+static void save_rip(struct sigcontext_k *mc, const struct trapframe *tf,
+		     const struct sigframe_request *rq)
 {
 	u64 shown = mm_translate_site(current_proc()->mm, tf->rip, true);
 
@@ -219,7 +225,8 @@ bool signal_setup_frame(struct trapframe *tf, const struct sigframe_request *rq)
 	return true;
 }
 
-/* iretq faults inside the library OS on such an address; the program gets its fault where it belongs. */
+/* iretq faults inside the library OS on such an address; the program gets its fault where it
+ * belongs. */
 static u64 canonical_rip(u64 rip)
 {
 	s64 top = (s64)rip >> 47;
@@ -250,11 +257,26 @@ long sys_rt_sigreturn(void)
 	mc = &uc.mc;
 	ut->restart_fn = NULL;
 	*tf = (struct trapframe){
-		.r8 = mc->r8, .r9 = mc->r9, .r10 = mc->r10, .r11 = mc->r11,
-		.r12 = mc->r12, .r13 = mc->r13, .r14 = mc->r14, .r15 = mc->r15,
-		.rdi = mc->rdi, .rsi = mc->rsi, .rbp = mc->rbp, .rbx = mc->rbx,
-		.rdx = mc->rdx, .rax = mc->rax, .rcx = mc->rcx, .rsp = mc->rsp,
-		.rip = canonical_rip(mc->rip), .cs = USER_CS, .ss = USER_SS, .orig_rax = (u64)-1,
+		.r8 = mc->r8,
+		.r9 = mc->r9,
+		.r10 = mc->r10,
+		.r11 = mc->r11,
+		.r12 = mc->r12,
+		.r13 = mc->r13,
+		.r14 = mc->r14,
+		.r15 = mc->r15,
+		.rdi = mc->rdi,
+		.rsi = mc->rsi,
+		.rbp = mc->rbp,
+		.rbx = mc->rbx,
+		.rdx = mc->rdx,
+		.rax = mc->rax,
+		.rcx = mc->rcx,
+		.rsp = mc->rsp,
+		.rip = canonical_rip(mc->rip),
+		.cs = USER_CS,
+		.ss = USER_SS,
+		.orig_rax = (u64)-1,
 		.eflags = (tf->eflags & ~EFLAGS_USER) | (mc->eflags & EFLAGS_USER),
 	};
 	uthread_set_work(ut, UT_WORK_FULL);

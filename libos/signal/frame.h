@@ -16,8 +16,8 @@ struct sigcontext_k {
 	u64 err, trapno, oldmask, cr2;
 	u64 fpstate; /* user address of the vector state, or 0 */
 	/*
-	 * Linux reserves eight words and never writes them. Ours (see frame.c): how to go on if rip is
-	 * still the one that the handler was shown.
+	 * Linux reserves eight words and never writes them. Ours (see frame.c): how to go on if rip
+	 * is still the one that the handler was shown.
 	 */
 	u64 mark; /* SIGFRAME_MARK | flags, or 0 */
 	u64 shown_rip;
@@ -25,10 +25,14 @@ struct sigcontext_k {
 	u64 reserved[5];
 };
 _Static_assert(sizeof(struct sigcontext_k) == sizeof(struct sigcontext), "sigcontext");
-_Static_assert(offsetof(struct sigcontext_k, rip) == offsetof(struct sigcontext, rip), "sigcontext");
-_Static_assert(offsetof(struct sigcontext_k, cr2) == offsetof(struct sigcontext, cr2), "sigcontext");
-_Static_assert(offsetof(struct sigcontext_k, fpstate) == offsetof(struct sigcontext, fpstate), "sigcontext");
-_Static_assert(offsetof(struct sigcontext_k, mark) == offsetof(struct sigcontext, reserved1), "sigcontext");
+_Static_assert(offsetof(struct sigcontext_k, rip) == offsetof(struct sigcontext, rip),
+	       "sigcontext");
+_Static_assert(offsetof(struct sigcontext_k, cr2) == offsetof(struct sigcontext, cr2),
+	       "sigcontext");
+_Static_assert(offsetof(struct sigcontext_k, fpstate) == offsetof(struct sigcontext, fpstate),
+	       "sigcontext");
+_Static_assert(offsetof(struct sigcontext_k, mark) == offsetof(struct sigcontext, reserved1),
+	       "sigcontext");
 
 #define SIGFRAME_MARK 0x4b52414d4a00ull
 #define SIGFRAME_RESTART 1ull /* sigreturn makes system call rax again */

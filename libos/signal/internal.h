@@ -23,7 +23,8 @@
 
 /* All with proc->sig_lock. */
 
-/* Takes the next signal of `set` of ut or its process; number or 0. *q is to be freed by signal_free(). */
+/* Takes the next signal of `set` of ut or its process; number or 0. *q is to be freed by
+ * signal_free(). */
 int signal_take(struct uthread *ut, ksigset_t set, struct siginfo_k *info, struct sigqueue **q);
 /* Drops these signals from the queues of the process and of its threads. */
 void signal_flush_all(struct proc *p, ksigset_t set, struct list_head *dead);

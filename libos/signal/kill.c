@@ -82,7 +82,8 @@ long sys_tgkill(int tgid, int tid, int sig)
 	return send_thread(tgid, tid, &info);
 }
 
-/* Only the kernel may say that it, or kill(2), made a signal; to itself a process may say anything. */
+/* Only the kernel may say that it, or kill(2), made a signal; to itself a process may say anything.
+ */
 static bool forged(const struct siginfo_k *info, int pid)
 {
 	return (info->code >= 0 || info->code == SI_CODE_TKILL) && pid != current_proc()->pid;

@@ -1,6 +1,6 @@
 /*
- * pending.c - the queue of pending signals: standard signals are pending once, real-time signals queue in
- * the order in which they came, lower numbers first (signal(7)).
+ * pending.c - the queue of pending signals: standard signals are pending once, real-time signals
+ * queue in the order in which they came, lower numbers first (signal(7)).
  */
 #include "libos/signal/pending.h"
 

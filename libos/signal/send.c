@@ -2,18 +2,19 @@
  * send.c - making signals pending, and finding the thread that is to take them.
  *
  * Invariants
- *   - proc->sig_lock guards the actions, all pending queues, wait_set and the masks (which only their
- *     own thread writes). Lists of threads change with proc->lock and sig_lock held, so sig_lock is enough
- *     to walk them.
- *   - UT_WORK_SIGNAL of a thread is set, under sig_lock, by whoever makes a signal takeable for it: a
- *     sender that chose it, its own mask change. It is cleared only by the thread itself, under
- *     sig_lock, when nothing is takeable (signal_recalc). Hence a system call that saw signal_pending() and
- *     returned a restart code is always followed by signal_deliver(), and no signal is lost between
- *     "nothing pending" and user mode: the exit path looks at the flag last, and a kick that comes
- *     after that look sends it back (entry.S).
- *   - A signal pending for the process that some thread does not block has at least one such thread with
- *     UT_WORK_SIGNAL set. When that thread blocks the signal or ends, signal_retarget() passes it on.
- * Lock order: proc->lock -> sig_lock -> uthread.slock; wait queue locks are taken after sig_lock is released.
+ *   - proc->sig_lock guards the actions, all pending queues, wait_set and the masks (which only
+ * their own thread writes). Lists of threads change with proc->lock and sig_lock held, so sig_lock
+ * is enough to walk them.
+ *   - UT_WORK_SIGNAL of a thread is set, under sig_lock, by whoever makes a signal takeable for it:
+ * a sender that chose it, its own mask change. It is cleared only by the thread itself, under
+ *     sig_lock, when nothing is takeable (signal_recalc). Hence a system call that saw
+ * signal_pending() and returned a restart code is always followed by signal_deliver(), and no
+ * signal is lost between "nothing pending" and user mode: the exit path looks at the flag last, and
+ * a kick that comes after that look sends it back (entry.S).
+ *   - A signal pending for the process that some thread does not block has at least one such thread
+ * with UT_WORK_SIGNAL set. When that thread blocks the signal or ends, signal_retarget() passes it
+ * on. Lock order: proc->lock -> sig_lock -> uthread.slock; wait queue locks are taken after
+ * sig_lock is released.
  */
 #include <linux/resource.h>
 
@@ -41,7 +42,8 @@ void signal_free_queue(struct list_head *dead)
 
 static ksigset_t takeable(struct uthread *ut)
 {
-	return (ut->sig.pending.set | ut->proc->pending.set) & (~ut->sig.blocked | ut->sig.wait_set);
+	return (ut->sig.pending.set | ut->proc->pending.set) &
+	       (~ut->sig.blocked | ut->sig.wait_set);
 }
 
 void signal_recalc(struct uthread *ut)
@@ -148,7 +150,8 @@ static bool ignored(struct proc *p, struct uthread *t, int sig)
 	return h == SIGACT_IGN || (h == SIGACT_DFL && sigbit(sig) & SIGMASK_IGNORE);
 }
 
-/* Stop signals and SIGCONT cancel each other, and SIGCONT works even if it is blocked or ignored. */
+/* Stop signals and SIGCONT cancel each other, and SIGCONT works even if it is blocked or ignored.
+ */
 static void cancel_opposites(struct proc *p, int sig, struct list_head *dead)
 {
 	struct uthread *t;
@@ -164,11 +167,13 @@ static void cancel_opposites(struct proc *p, int sig, struct list_head *dead)
 	}
 }
 
-/* Puts it on the queue; with sig_lock. 1: pending now. 0: nothing more to do. -EAGAIN: over the limit. */
+/* Puts it on the queue; with sig_lock. 1: pending now. 0: nothing more to do. -EAGAIN: over the
+ * limit. */
 static int queue_signal(struct proc *p, struct sigpending *to, const struct siginfo_k *info)
 {
 	struct sigqueue *q = NULL;
-	bool kernel_made = info->code > 0 || info->code == SI_CODE_USER || info->code == SI_CODE_TKILL;
+	bool kernel_made =
+		info->code > 0 || info->code == SI_CODE_USER || info->code == SI_CODE_TKILL;
 
 	if (sigpending_check(to, info) != SIGPENDING_QUEUE)
 		return 0;

@@ -15,30 +15,35 @@ static inline bool signal_pending(struct uthread *ut)
 }
 
 /*
- * Sends to a process / one thread. info->signo says which; 0 or -EAGAIN (queue limit, RLIMIT_SIGPENDING).
- * From any context that holds none of proc->lock, proc->sig_lock, uthread.slock.
+ * Sends to a process / one thread. info->signo says which; 0 or -EAGAIN (queue limit,
+ * RLIMIT_SIGPENDING). From any context that holds none of proc->lock, proc->sig_lock,
+ * uthread.slock.
  */
 int signal_send_proc(struct proc *p, const struct siginfo_k *info);
 int signal_send_thread(struct uthread *ut, const struct siginfo_k *info);
 /* si_code SI_KERNEL / SI_USER short forms. */
 int signal_send_proc_simple(struct proc *p, int sig);
-/* A synchronous fault of current(): unblocks, resets an ignored or blocked action to default, as Linux does. */
+/* A synchronous fault of current(): unblocks, resets an ignored or blocked action to default, as
+ * Linux does. */
 void signal_force(struct uthread *ut, const struct siginfo_k *info);
 /* SIGPIPE to current(). */
 void signal_sigpipe(void);
-/* From the exit path: delivers what is pending to current(); may change tf, may not return (death). */
+/* From the exit path: delivers what is pending to current(); may change tf, may not return (death).
+ */
 void signal_deliver(struct trapframe *tf);
 /*
- * Recomputes UT_WORK_SIGNAL of ut from its pending and blocked sets; call with proc->sig_lock. Only for
- * ut == current(): another thread's flag may only be set (see send.c).
+ * Recomputes UT_WORK_SIGNAL of ut from its pending and blocked sets; call with proc->sig_lock. Only
+ * for ut == current(): another thread's flag may only be set (see send.c).
  */
 void signal_recalc(struct uthread *ut);
 /*
- * For ppoll, pselect, sigsuspend, epoll_pwait: installs mask until the call ends; the old mask comes
- * back after a handler has run (or at the end of the call: signal_restore_mask). -EINVAL/-EFAULT.
+ * For ppoll, pselect, sigsuspend, epoll_pwait: installs mask until the call ends; the old mask
+ * comes back after a handler has run (or at the end of the call: signal_restore_mask).
+ * -EINVAL/-EFAULT.
  */
 int signal_set_mask_for_call(u64 uset, size_t sigsetsize);
-/* At the end of such a call, without harm if it set no mask. interrupted: it ends because of a signal. */
+/* At the end of such a call, without harm if it set no mask. interrupted: it ends because of a
+ * signal. */
 void signal_restore_mask_if(bool interrupted);
 /* Sets the mask of current(). */
 void signal_set_blocked(ksigset_t mask);
@@ -46,8 +51,8 @@ void signal_set_blocked(ksigset_t mask);
 void signal_from_host(u64 bits);
 
 /*
- * For signalfd: takes one signal of `set` that is pending for current() or its process; its number, or 0.
- * Readers wait on proc->signalfd_wait and look again with signal_pending_set().
+ * For signalfd: takes one signal of `set` that is pending for current() or its process; its number,
+ * or 0. Readers wait on proc->signalfd_wait and look again with signal_pending_set().
  */
 int signal_dequeue(ksigset_t set, struct siginfo_k *info);
 ksigset_t signal_pending_set(void);

@@ -15,7 +15,7 @@
 #undef NSIG
 #define NSIG 64 /* the uapi header says 32 */
 typedef u64 ksigset_t; /* bit n-1 = signal n */
-#define sigbit(n) (1ull << ((n) - 1))
+#define sigbit(n) (1ull << ((n)-1))
 
 /* struct siginfo as the x86-64 ABI lays it out (128 bytes). */
 struct siginfo_k {

@@ -1,4 +1,5 @@
-/* cancel.c - pthread_cancel of threads that block, compute, and hold cancellation back; many times. */
+/* cancel.c - pthread_cancel of threads that block, compute, and hold cancellation back; many times.
+ */
 #include "t.h"
 
 #include <semaphore.h>
@@ -42,7 +43,6 @@ static void in_sem(void)
 	sem_init(&s, 0, 0);
 	sem_wait(&s);
 }
-
 
 static void in_loop(void)
 {

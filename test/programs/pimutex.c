@@ -1,4 +1,5 @@
-/* pimutex.c - mutexes that name their owner: priority inheritance, robust, error-checking; and their futexes. */
+/* pimutex.c - mutexes that name their owner: priority inheritance, robust, error-checking; and
+ * their futexes. */
 #include "t.h"
 
 #include <linux/futex.h>

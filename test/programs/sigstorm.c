@@ -1,5 +1,6 @@
 /*
- * sigstorm.c - signals in large numbers: between threads that compute, that block, and that come and go.
+ * sigstorm.c - signals in large numbers: between threads that compute, that block, and that come
+ * and go.
  */
 #include "t.h"
 

@@ -1,5 +1,6 @@
 /*
- * sigvec.c - vector and floating-point state across handlers, and what of it a handler sees and may change.
+ * sigvec.c - vector and floating-point state across handlers, and what of it a handler sees and may
+ * change.
  */
 #include "t.h"
 
@@ -33,8 +34,9 @@ static void handler(int sig, siginfo_t *si, void *ucv)
 			 "movaps %%xmm0, %%xmm15; fninit; fld1; fldpi" ::
 				 : "xmm0", "xmm1", "xmm5", "xmm15");
 	if (__builtin_cpu_supports("avx"))
-		__asm__ volatile("vpcmpeqd %%xmm0, %%xmm0, %%xmm0; vinsertf128 $1, %%xmm0, %%ymm0, %%ymm5" :::
-				 "xmm0", "xmm5");
+		__asm__ volatile(
+			"vpcmpeqd %%xmm0, %%xmm0, %%xmm0; vinsertf128 $1, %%xmm0, %%ymm0, %%ymm5" ::
+				: "xmm0", "xmm5");
 	runs++;
 }
 
@@ -69,7 +71,8 @@ static void install(int sig, void (*fn)(int, siginfo_t *, void *))
 	NEED(sigaction(sig, &sa, NULL) == 0);
 }
 
-/* xmm5 before and after a signal that arrives by a system call (raw: nothing of libc in between). */
+/* xmm5 before and after a signal that arrives by a system call (raw: nothing of libc in between).
+ */
 static double through_kill(double in)
 {
 	register long rax __asm__("rax") = SYS_tgkill, rdi __asm__("rdi") = getpid(),

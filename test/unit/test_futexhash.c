@@ -1,5 +1,6 @@
 /*
- * test_futexhash.c - futex keys: private and shared ones differ, and the usual patterns of addresses spread.
+ * test_futexhash.c - futex keys: private and shared ones differ, and the usual patterns of
+ * addresses spread.
  */
 #include <criterion/criterion.h>
 
@@ -36,6 +37,7 @@ Test(futexhash, words_structures_pages_and_stacks_spread)
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
 		unsigned most = fullest(0x7f1234560000, steps[i], FUTEX_BUCKETS);
 
-		cr_assert_leq(most, 16, "step %lu: %u of %u in one bucket", steps[i], most, FUTEX_BUCKETS);
+		cr_assert_leq(most, 16, "step %lu: %u of %u in one bucket", steps[i], most,
+			      FUTEX_BUCKETS);
 	}
 }
