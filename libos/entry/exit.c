@@ -8,6 +8,7 @@
 #include "libos/platform/hostsig.h"
 #include "libos/proc/proc.h"
 #include "libos/sched/sched.h"
+#include "libos/sched/xstate.h"
 #include "libos/signal/signal.h"
 #include "libos/syscall/syscall.h"
 

@@ -12,6 +12,7 @@
 #include "libos/mm/usercopy.h"
 #include "libos/proc/futex.h"
 #include "libos/sched/sched.h"
+#include "libos/sched/xstate.h"
 #include "libos/signal/signal.h"
 #include "libos/time/itimer.h"
 

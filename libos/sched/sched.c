@@ -16,6 +16,7 @@
  * TICK_FIRST_NS. Two threads that hand a token to each other so stay on one kthread.
  */
 #include "libos/sched/sched.h"
+#include "libos/sched/xstate.h"
 
 #include "libos/lib/printf.h"
 #include "libos/lib/string.h"
@@ -32,9 +33,6 @@
 
 struct kthread kthreads[CTL_MAX_KTHREADS];
 u32 nr_kthreads;
-u32 xsave_size;
-u64 xsave_mask;
-static bool have_xsaveopt;
 static u32 nr_parked;
 static struct control *const ctl = (struct control *)LIBOS_CONTROL_BASE;
 
@@ -56,62 +54,6 @@ u64 cycles_to_ns(u64 c)
 		return dn;
 	__asm__("mulq %3\n\tdivq %4" : "=a"(ns), "=&d"(hi) : "0"(c), "r"(dn), "r"(dt) : "cc");
 	return ns;
-}
-
-/* Vector state */
-
-static void cpuid(u32 leaf, u32 sub, u32 *a, u32 *b, u32 *c, u32 *d)
-{
-	__asm__ volatile("cpuid" : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d) : "a"(leaf), "c"(sub));
-}
-
-static void xstate_init(void)
-{
-	u32 a, b, c, d, lo, hi;
-
-	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-	/* AMX tile data needs a permission that only the host can give: leave it out. */
-	xsave_mask = ((u64)hi << 32 | lo) & ~(3ull << 17);
-	cpuid(0xd, 0, &a, &b, &c, &d);
-	xsave_size = 576;
-	for (u32 i = 2; i < 63; i++) {
-		if (!(xsave_mask >> i & 1))
-			continue;
-		cpuid(0xd, i, &a, &b, &c, &d);
-		xsave_size = max(xsave_size, a + b);
-	}
-	cpuid(0xd, 1, &a, &b, &c, &d);
-	have_xsaveopt = a & 1;
-}
-
-static inline void xsave(u8 *area)
-{
-	u32 lo = (u32)xsave_mask, hi = xsave_mask >> 32;
-
-	if (have_xsaveopt)
-		__asm__ volatile("xsaveopt64 (%0)" : : "r"(area), "a"(lo), "d"(hi) : "memory");
-	else
-		__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(lo), "d"(hi) : "memory");
-}
-
-void uthread_restore_xstate(struct uthread *ut)
-{
-	u32 lo = (u32)xsave_mask, hi = xsave_mask >> 32;
-
-	__asm__ volatile("xrstor64 (%0)" : : "r"(ut->xsave), "a"(lo), "d"(hi) : "memory");
-}
-
-void uthread_save_xstate(struct uthread *ut)
-{
-	if (!(ut->work & UT_WORK_XRSTOR))
-		xsave(ut->xsave);
-}
-
-void uthread_init_xstate(u8 *area)
-{
-	memset(area, 0, xsave_size);
-	*(u16 *)area = 0x37f; /* FCW */
-	*(u32 *)(area + 24) = 0x1f80; /* MXCSR: loaded even for a component in its initial state */
 }
 
 /* Making and freeing */
@@ -397,7 +339,8 @@ static void switch_to(struct kthread *kt, struct uthread *prev, struct uthread *
 	kt->nr_switches++;
 	if (prev->proc) {
 		if (!(prev->work & UT_WORK_XRSTOR)) {
-			xsave(prev->xsave);
+			xstate_save(prev->xsave);
+			kt->regs_bv = xstate_bv(prev->xsave);
 			uthread_set_work(prev, UT_WORK_XRSTOR);
 		}
 		u64 fsbase = __builtin_ia32_rdfsbase64();

@@ -17,9 +17,6 @@ void sched_init(const struct control_boot *boot);
 void kthread_init(struct kthread *kt, u32 id);
 /* A uthread of proc that runs fn(arg) inside the library OS and then goes to user mode. */
 struct uthread *uthread_create_in(struct proc *proc, void (*fn)(void *), void *arg);
-void uthread_init_xstate(u8 *area);
-/* Loads ut->xsave into the registers. */
-void uthread_restore_xstate(struct uthread *ut);
 
 void kthread_poll(struct kthread *kt);
 void kthread_resched(struct kthread *kt);

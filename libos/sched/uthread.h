@@ -68,6 +68,7 @@ struct kthread {
 	u64 kick_armed; /* deadline for which the host timer is set, NEVER: none */
 	u64 slice_end; /* CLOCK_MONOTONIC ns when current should make room */
 	u64 switched_ns; /* when current was switched in */
+	u64 regs_bv; /* XSTATE_BV of what the vector registers hold, XSTATE_UNKNOWN: could be anything */
 	struct timer_heap timers;
 	u64 nr_switches, nr_preemptions, nr_traps, nr_host_calls;
 } cacheline_aligned;
