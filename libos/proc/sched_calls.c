@@ -1,8 +1,9 @@
 /*
  * sched_calls.c - scheduling policy, priority and affinity as system calls.
  *
- * The scheduler is a fair round robin. Nice values and the batch and idle policies are kept and told again,
- * but weigh nothing yet; a real-time policy is refused with -EPERM, as without CAP_SYS_NICE.
+ * The scheduler is a fair round robin over virtual cores. Nice values, the batch and idle policies and affinity
+ * masks are checked, kept and told again, but do not steer it yet; a real-time policy is refused with -EPERM,
+ * as without CAP_SYS_NICE.
  */
 #include <linux/capability.h>
 #include <linux/resource.h>
