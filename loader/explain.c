@@ -66,6 +66,16 @@ static const char *hint(enum loader_step s, int error)
 			return "; the image store is on a file system without exec, set JUNCTION_STORE to "
 			       "a directory elsewhere";
 		break;
+	case LOADER_STEP_MAP_ARENA:
+	case LOADER_STEP_MAP_SHM:
+	case LOADER_STEP_MAP_ROOTFS:
+		if (error == ENOMEM)
+			return "; raise ulimit -v (address space)";
+		break;
+	case LOADER_STEP_FDS:
+		if (error == EMFILE || error == EINVAL)
+			return "; raise ulimit -n";
+		break;
 	case LOADER_STEP_ROOT:
 	case LOADER_STEP_HOSTNAME:
 	case LOADER_STEP_CAPABILITIES:

@@ -303,7 +303,9 @@ int loader_spawn(const struct loader_config *cfg, struct loader_instance *inst,
 	plan.shm_fd = make_memfd("junction-shm", plan.shm_size);
 	if (plan.control_fd == -1 || plan.arena_fd == -1 || plan.shm_fd == -1 ||
 	    pipe2(go, O_CLOEXEC) == -1) {
-		loader_fail_errno(err, errno, "cannot make shared memory");
+		loader_fail(err, "cannot make shared memory: %s%s", strerror(errno),
+			    errno == EMFILE ? "; raise ulimit -n"
+			    : errno == EFBIG ? "; raise ulimit -f (file size)" : "");
 		goto fail;
 	}
 	plan.go_read = go[0];

@@ -105,7 +105,6 @@ static void take_signals(void)
 	sigaction(SIGWINCH, &sa, NULL);
 	sigaction(SIGCHLD, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
 	sigaddset(&set, SIGTSTP);
 	sigaddset(&set, SIGWINCH);
 	sigaddset(&set, SIGCHLD);
@@ -191,8 +190,15 @@ static void pass_winsize(void)
 /* True when the instance has died; it is reaped then. */
 static bool reap(const struct loader_instance *inst, int *wstatus)
 {
+	pid_t pid;
+
 	shared.child_changed = 0;
-	return waitpid(inst->pid, wstatus, WNOHANG) == inst->pid;
+	pid = waitpid(inst->pid, wstatus, WNOHANG);
+	if (pid == -1 && errno == ECHILD) {
+		*wstatus = SIGKILL; /* somebody else reaped it: it is gone, nobody knows how */
+		return true;
+	}
+	return pid == inst->pid;
 }
 
 static void wait_doorbell(struct control *control, uint32_t seen, long timeout_ns)
@@ -356,6 +362,9 @@ int supervisor_run(struct loader_config *cfg, const struct supervisor_streams *s
 	cfg->winsize = streams->winsize;
 	if (streams->stderr_is_stdout)
 		cfg->flags |= CTL_BOOT_STDERR_IS_STDOUT;
+	/* Inherited as ignored, it would let the kernel reap the instance before we can. */
+	signal(SIGCHLD, SIG_DFL);
+	signal(SIGXFSZ, SIG_IGN);
 	if (loader_spawn(cfg, &inst, err) == -1)
 		return cannot_start(err, opt->name);
 	times.spawned = inst.spawned_ns;

@@ -387,6 +387,38 @@ def namespaces_forbidden(ctx):
     expect(r, CANNOT_START, b"", b"raise /proc/sys/user/max")
 
 
+def limits_of_the_user(ctx):
+    """A limit that is too low gets one line that names it; no signal, no hang."""
+    for limit, word in (("-n 5", b"ulimit -n"), ("-n 12", b"ulimit -n"), ("-f 0", b"ulimit -f"),
+                        ("-v 200000", b"ulimit -v"), ("-i 0", b"ulimit -i")):
+        if limit.startswith("-v") and "sanitize" in ctx.build:
+            continue  # the sanitizers themselves need more address space
+        r = ctx.run(["bash", "-c", f'ulimit {limit}; exec "$@"', "bash", *toy(ctx, "hello")])
+        need(f"ulimit {limit}: {r.describe()}",
+             r.code == CANNOT_START and word in r.err and r.err.count(b"\n") == 1)
+
+
+def ignored_sigchld(ctx):
+    """A parent that ignores SIGCHLD hands that down; the supervisor must see its child die all the same."""
+    p = subprocess.run(toy(ctx, "status", 9 << 8), timeout=30, check=False,
+                       preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    need(f"status {p.returncode}", p.returncode == 9)
+
+
+def root_of_a_small_namespace(ctx):
+    """Root who may map only itself, as in a rootless container."""
+    expect(ctx.run(["unshare", "-r", *toy(ctx, "hello")]), 0, b"hello\n")
+
+
+def store_without_exec(ctx):
+    src = os.path.join(ctx.build, "test", "loader", "toy.store")
+    argv = toy(ctx, "hello")
+    argv[1] = "/mnt/toy.store"
+    script = 'mount -t tmpfs -o noexec none /mnt && cp "$0" /mnt && exec "$@"'
+    r = ctx.run(["unshare", "-rm", "sh", "-c", script, src, *argv])
+    expect(r, CANNOT_START, b"", b"without exec, set JUNCTION_STORE")
+
+
 def damaged_store(ctx):
     """The loader's own check of what it maps: one line, no crash, whatever stands in page 0."""
     src = os.path.join(ctx.build, "test", "loader", "toy.store")
@@ -436,7 +468,8 @@ def cases(build):
                  stdout_nonblocking, stdout_reader_leaves, stdout_full, closed_streams, isolation,
                  maps_of_a_running_instance, death_of_supervisor, signals, signal_not_taken,
                  stop_and_continue, exited_but_alive, memory_limit, stats, ordinary_user,
-                 namespaces_forbidden, damaged_store):
+                 namespaces_forbidden, limits_of_the_user, ignored_sigchld, root_of_a_small_namespace,
+                 store_without_exec, damaged_store):
         out.append(Case("loader/" + func.__name__.replace("_", "-"), func))
     out.append(Case("loader/nothing-left", nothing_left, serial=True))
     return out
