@@ -231,6 +231,8 @@ static ssize_t reg_write(struct file *f, struct iov_iter *from, u64 *pos)
 	if (done)
 		touch_mtime(i);
 	mutex_unlock(&i->mutex);
+	if (unlikely(READ_ONCE(i->reg.maps)) && at > *pos)
+		mm_file_grown(i);
 	*pos = at;
 	return done ? (ssize_t)done : err;
 }
@@ -319,8 +321,12 @@ int memfs_truncate(struct inode *i, u64 size)
 		touch_mtime(i);
 	}
 	mutex_unlock(&i->mutex);
-	if (!err && shrunk)
-		mm_file_changed(i, page_up(size), UINT64_MAX, true);
+	if (!err && READ_ONCE(i->reg.maps)) {
+		if (shrunk)
+			mm_file_changed(i, page_up(size), UINT64_MAX, true);
+		else
+			mm_file_grown(i);
+	}
 	return err;
 }
 
@@ -407,8 +413,12 @@ int memfs_fallocate(struct inode *i, int mode, u64 off, u64 len)
 		touch_mtime(i);
 	}
 	mutex_unlock(&i->mutex);
-	if (!err && mode & FALLOC_FL_PUNCH_HOLE)
-		mm_file_changed(i, page_up(off), page_down(end), false);
+	if (!err && READ_ONCE(i->reg.maps)) {
+		if (mode & FALLOC_FL_PUNCH_HOLE)
+			mm_file_changed(i, page_up(off), page_down(end), false);
+		else
+			mm_file_grown(i);
+	}
 	return err;
 }
 

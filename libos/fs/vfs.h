@@ -95,7 +95,8 @@ struct inode {
 			struct pagetree pages;
 			const u8 *lower_data;
 			u64 lower_size; /* bytes of lower_data that still show where there is no page */
-			u32 writable_maps; /* for memfd seals */
+			u32 maps; /* mappings of it (mm), and the shared ones that can be written: */
+			u32 writable_maps;
 			u32 seals;
 		} reg;
 		struct memfs_dir dir;

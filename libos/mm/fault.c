@@ -134,6 +134,17 @@ void mm_file_changed(struct inode *inode, u64 from, u64 to, bool truncated)
 	mutex_unlock(&mm->lock);
 }
 
+void mm_file_grown(struct inode *inode)
+{
+	struct mm *mm = current_proc()->mm;
+
+	mutex_lock(&mm->lock);
+	for (struct vma *v = mm->first; v; v = v->next)
+		if (v->file && v->file->inode == inode && v->hole < v->end)
+			fill_hole(v, v->hole);
+	mutex_unlock(&mm->lock);
+}
+
 /* The area through which file offset off of v's file is executed, nearest to v; NULL: none. */
 static struct vma *find_text(struct mm *mm, struct vma *v, u64 off)
 {
@@ -206,7 +217,7 @@ void mm_for_each_area(struct mm *mm, void (*emit)(void *arg, const struct mm_are
 		struct mm_area_info a = {
 			.start = v->start,
 			.end = v->end,
-			.off = v->file ? v->off : 0,
+			.off = v->file ? v->off : v->smap ? v->smap_index << PAGE_SHIFT : 0,
 			.prot = v->prot,
 			.shared = v->flags & VM_SHARED,
 			.file = v->file,

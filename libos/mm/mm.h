@@ -34,6 +34,8 @@ int mm_classify_fault(struct mm *mm, u64 addr, int *sig);
  */
 struct inode;
 void mm_file_changed(struct inode *inode, u64 from, u64 to, bool truncated);
+/* A file may be longer now: what of its mappings was beyond the end is there at once, for usercopy too. */
+void mm_file_grown(struct inode *inode);
 /*
  * to_original: if rip lies in a trampoline of a rewritten ELF file, the address where the original program
  * would be; else (back from a signal handler) if rip is a displaced address of the original, its place in

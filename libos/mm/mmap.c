@@ -115,10 +115,14 @@ int may_map(struct mm *mm, u64 len, int prot, u32 vmflags, bool noreserve)
 	return 0;
 }
 
-/* Shared pages of the store, run by run. */
+/* Anonymous shared memory, run by run, as far as the object reaches. */
 static s64 map_smap(struct vma *v, u64 start, u64 end, int host_flags)
 {
-	u64 pos = start;
+	u64 object_end = v->start + ((v->smap->nr_pages - v->smap_index) << PAGE_SHIFT), pos = start;
+
+	end = min(end, object_end);
+	if (end <= start)
+		return start;
 
 	while (pos < end) {
 		u64 i = v->smap_index + ((pos - v->start) >> PAGE_SHIFT), n = 1;
@@ -264,7 +268,8 @@ int unmap_range(struct mm *mm, u64 start, u64 end)
 		if (v->flags & VM_SPECIAL)
 			continue;
 		vma_remove(mm, v);
-		if (v->smap)
+		/* Anonymous shared memory lives until the last of its areas goes. */
+		if (v->smap && v->file)
 			smap_drop(v->smap, v->smap_index, (v->end - v->start) >> PAGE_SHIFT);
 		vma_free(mm, v);
 	}
@@ -492,19 +497,19 @@ static int protect_host(struct mm *mm, struct vma *v, u64 end, int prot)
 		bool changed = v->prot != prot;
 		u64 backed = v->hole;
 
-		if (changed && v->hole == v->start && !v->file && !v->smap && prot != PROT_NONE) {
+		if (changed && v->hole < v->end && !v->file && !v->smap && prot != PROT_NONE) {
 			/* It comes into being now. */
-			r = host_mmap(v->start, v->end - v->start, prot, HOST_ANON, -1, 0);
+			u64 n = v->end - v->hole;
+
+			r = host_mmap(v->hole, n, prot, HOST_ANON, -1, 0);
 			if (r < 0)
 				return r;
 			if (v->flags & (VM_HUGEPAGE | VM_NOHUGEPAGE))
-				host_madvise(v->start, v->end - v->start, v->flags & VM_HUGEPAGE ?
-					     MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-			v->hole = v->end;
-			changed = false;
+				host_madvise(v->hole, n, v->flags & VM_HUGEPAGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 			/* Most likely the stack of a new thread: reserved, then made accessible. */
-			if ((prot & PROT_WRITE) && v->end - v->start >= 4 * FILL_STACK)
+			if ((prot & PROT_WRITE) && n >= 4 * FILL_STACK)
 				host_madvise(v->end - FILL_STACK, FILL_STACK, MADV_POPULATE_WRITE);
+			v->hole = v->end;
 		}
 		if (changed && backed > v->start) {
 			if (hi == v->start) {

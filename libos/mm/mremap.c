@@ -8,13 +8,16 @@
 
 #define MREMAP_ALL (MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)
 
-/* Gives v a page table of its own, long enough for nr pages. The old one keeps nothing of v's. */
+/*
+ * Gives the file mapping v a page table of its own, long enough for nr pages. The old one keeps nothing of
+ * v's. Of anonymous shared memory the table is the object itself: its size stays.
+ */
 static int smap_own(struct vma *v, u64 nr)
 {
 	u64 have = (v->end - v->start) >> PAGE_SHIFT;
 	struct smap *s;
 
-	if (!v->smap)
+	if (!v->smap || !v->file)
 		return 0;
 	s = smap_alloc(max(nr, have));
 	if (!s)
@@ -35,13 +38,6 @@ static s64 grow_in_place(struct mm *mm, struct vma *v, u64 new_end)
 	u64 old_end = v->end;
 	s64 r;
 
-	if (v->flags & VM_SHARED && !v->file) {
-		/* Linux gives SIGBUS beyond the object; so do we: nothing is behind it. */
-		if (smap_own(v, (new_end - v->start) >> PAGE_SHIFT) < 0)
-			return -ENOMEM;
-		vma_resize(mm, v, v->start, new_end);
-		return 0;
-	}
 	if (smap_own(v, (new_end - v->start) >> PAGE_SHIFT) < 0)
 		return -ENOMEM;
 	vma_resize(mm, v, v->start, new_end);
@@ -108,16 +104,15 @@ static s64 move_area(struct mm *mm, struct vma *v, u64 to, u64 new_len, bool kee
 	n->hole = to + backed;
 	n->prot = v->prot;
 	n->flags = v->flags;
-	n->off = v->off;
+	/* Memory that was never touched has no history: as Linux does, so that it can merge where it goes. */
+	n->off = v->file || v->smap || backed ? v->off : to;
 	vma_hold_file(n, v->file);
 	if (v->flags & VM_SHARED) {
 		/* The references go along; the old place is unmapped below. */
 		n->smap = v->smap;
+		n->smap_index = v->smap_index;
 		v->smap = NULL;
-		if (n->file)
-			r = map_host(n, to, n->end, 0);
-		else
-			r = map_host(n, to, to + backed, 0);
+		r = map_host(n, to, n->end, 0);
 		if (r < 0) {
 			host_munmap(to, new_len);
 			v->smap = n->smap;
@@ -135,6 +130,7 @@ static s64 move_area(struct mm *mm, struct vma *v, u64 to, u64 new_len, bool kee
 			return r;
 		}
 		n->smap = v->smap;
+		n->smap_index = v->smap_index;
 		v->smap = NULL;
 	}
 	if (!keep) {
@@ -162,7 +158,6 @@ static s64 move_area(struct mm *mm, struct vma *v, u64 to, u64 new_len, bool kee
 /* old_len 0: a second mapping of the same shared pages. */
 static s64 duplicate(struct mm *mm, struct vma *v, u64 old, u64 new_len, u64 to)
 {
-	u64 index = v->smap_index + ((old - v->start) >> PAGE_SHIFT), n = new_len >> PAGE_SHIFT;
 	struct vma *d;
 	s64 r;
 
@@ -170,38 +165,54 @@ static s64 duplicate(struct mm *mm, struct vma *v, u64 old, u64 new_len, u64 to)
 		return -EINVAL;
 	if (v->file)
 		return add_area(mm, to, to + new_len, v->prot, v->flags, v->file, v->off + (old - v->start), 0);
-	if (n > v->smap->nr_pages - index)
-		return -EINVAL;
 	d = vma_alloc(mm);
 	if (!d)
 		return -ENOMEM;
 	d->start = to;
-	d->end = d->hole = to + new_len;
+	d->end = to + new_len;
 	d->prot = v->prot;
 	d->flags = v->flags;
 	d->off = v->off + (old - v->start);
-	d->smap = smap_alloc(n);
-	if (!d->smap) {
-		vma_free(mm, d);
-		return -ENOMEM;
-	}
-	for (u64 i = 0; i < n; i++) {
-		d->smap->page[i] = v->smap->page[index + i];
-		if (d->smap->page[i])
-			shm_get(d->smap->page[i]);
-	}
+	d->smap = v->smap;
+	d->smap->refs++;
+	d->smap_index = v->smap_index + ((old - v->start) >> PAGE_SHIFT);
 	r = map_host(d, to, d->end, 0);
 	if (r < 0) {
 		host_munmap(to, new_len);
 		vma_free(mm, d);
 		return r;
 	}
+	d->hole = r;
 	vma_insert(mm, d);
+	return to;
+}
+
+/*
+ * Several areas move together if their size stays (Linux does it since 6.17; older kernels answer EFAULT). The
+ * gaps between them do not: what stands there at the destination stays.
+ */
+static s64 move_areas(struct mm *mm, u64 old, u64 len, u64 to)
+{
+	struct vma *v = vma_isolate(mm, old, old + len);
+
+	if (is_err(v))
+		return ptr_err(v);
+	while (v && v->start < old + len) {
+		u64 start = v->start, end = v->end, dest = to + (start - old);
+		s64 r = v->flags & VM_SPECIAL ? -EFAULT : unmap_range(mm, dest, dest + (end - start));
+
+		if (!r)
+			r = move_area(mm, v, dest, end - start, false);
+		if (r < 0)
+			return r;
+		v = vma_find(mm, end);
+	}
 	return to;
 }
 
 static s64 do_mremap(struct mm *mm, u64 old, u64 old_len, u64 new_len, int flags, u64 to)
 {
+	bool resize = old_len != new_len;
 	struct vma *v, *next;
 	s64 r;
 
@@ -218,12 +229,14 @@ static s64 do_mremap(struct mm *mm, u64 old, u64 old_len, u64 new_len, int flags
 	v = vma_at(mm, old);
 	if (!v || (v->flags & VM_SPECIAL))
 		return -EFAULT;
-	if (old_len > v->end - old)
-		return -EFAULT;
 	if ((flags & MREMAP_DONTUNMAP) && ((v->flags & VM_SHARED) || v->file))
 		return -EINVAL;
 	if (!old_len && !(v->flags & VM_SHARED))
 		return -EINVAL;
+	/* What stays must be one area; where it only shrinks in place, or moves as it is, it need not be. */
+	if (min(old_len, new_len) > v->end - old &&
+	    (flags & MREMAP_DONTUNMAP || (flags & MREMAP_FIXED ? resize : new_len > old_len)))
+		return -EFAULT;
 	/* Shrinking is unmapping; with MREMAP_FIXED the rest still moves. */
 	if (new_len < old_len) {
 		r = unmap_range(mm, old + new_len, old + old_len);
@@ -251,6 +264,8 @@ static s64 do_mremap(struct mm *mm, u64 old, u64 old_len, u64 new_len, int flags
 	}
 	if (!(flags & MREMAP_MAYMOVE))
 		return -ENOMEM;
+	if (!resize && old_len > v->end - old)
+		return move_areas(mm, old, old_len, to);
 	if (flags & MREMAP_FIXED) {
 		r = unmap_range(mm, to, to + new_len);
 		if (r < 0)
@@ -260,7 +275,7 @@ static s64 do_mremap(struct mm *mm, u64 old, u64 old_len, u64 new_len, int flags
 		if (!to)
 			return -ENOMEM;
 	}
-	v = vma_at(mm, old);
+	v = vma_at(mm, old); /* it may have been cut */
 	if (!old_len)
 		return duplicate(mm, v, old, new_len, to);
 	v = vma_isolate(mm, old, old + old_len);

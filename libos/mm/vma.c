@@ -18,6 +18,7 @@
 #include "libos/fs/vfs.h"
 #endif
 
+#define SMAP_JOIN_MAX 4096 /* pages */
 #define to_vma(n) container_of(n, struct vma, node)
 
 static void vma_augment(struct avl_node *n)
@@ -105,12 +106,18 @@ static void drop_file(struct vma *v)
 {
 }
 #else
-/* Memory files ask whether a writable shared mapping exists before they take F_SEAL_WRITE. */
-static void count_writable(struct vma *v, u32 n)
+/*
+ * Files tell mm of changes of their size only if they are mapped; memory files ask whether a writable
+ * shared mapping exists before they take F_SEAL_WRITE.
+ */
+static void count_map(struct vma *v, u32 n)
 {
 	struct inode *i = v->file->inode;
 
-	if (i && S_ISREG(i->mode) && (v->flags & (VM_SHARED | VM_MAYWRITE)) == (VM_SHARED | VM_MAYWRITE))
+	if (!i || !S_ISREG(i->mode))
+		return;
+	__atomic_fetch_add(&i->reg.maps, n, __ATOMIC_RELAXED);
+	if ((v->flags & (VM_SHARED | VM_MAYWRITE)) == (VM_SHARED | VM_MAYWRITE))
 		__atomic_fetch_add(&i->reg.writable_maps, n, __ATOMIC_RELAXED);
 }
 
@@ -119,14 +126,14 @@ void vma_hold_file(struct vma *v, struct file *f)
 	v->file = f;
 	if (f) {
 		file_get(f);
-		count_writable(v, 1);
+		count_map(v, 1);
 	}
 }
 
 static void drop_file(struct vma *v)
 {
 	if (v->file) {
-		count_writable(v, -1u);
+		count_map(v, -1u);
 		file_put(v->file);
 	}
 }
@@ -281,14 +288,47 @@ struct vma *vma_isolate(struct mm *mm, u64 start, u64 end)
 	return v;
 }
 
+/*
+ * Two mappings of one file got a page table each: gives them one, if that is not too much work. Anonymous
+ * shared memory stays apart, as each is an object of its own.
+ */
+static bool join_smaps(struct vma *a, struct vma *b)
+{
+	u64 na = (a->end - a->start) >> PAGE_SHIFT, nb = (b->end - b->start) >> PAGE_SHIFT;
+	struct smap *s;
+
+	if (!a->file || na + nb > SMAP_JOIN_MAX)
+		return false;
+	s = smap_alloc(na + nb);
+	if (!s)
+		return false;
+	for (u64 i = 0; i < na + nb; i++) {
+		struct vma *v = i < na ? a : b;
+		u32 *from = v->smap ? &v->smap->page[v->smap_index + (i < na ? i : i - na)] : NULL;
+
+		if (from) {
+			s->page[i] = *from;
+			*from = 0;
+		}
+	}
+	s->refs = 2;
+	smap_put(a->smap);
+	smap_put(b->smap);
+	a->smap = b->smap = s;
+	a->smap_index = 0;
+	b->smap_index = na;
+	return true;
+}
+
 /* Whether b, right above a, could be part of it. */
-static bool mergeable(const struct vma *a, const struct vma *b)
+static bool mergeable(struct vma *a, struct vma *b)
 {
 	return a->end == b->start && a->prot == b->prot && a->flags == b->flags &&
 	       !(a->flags & VM_SPECIAL) && a->file == b->file &&
-	       a->off + (a->end - a->start) == b->off && a->smap == b->smap &&
-	       (!a->smap || a->smap_index + ((a->end - a->start) >> PAGE_SHIFT) == b->smap_index) &&
-	       (a->hole == a->end || b->hole == b->start);
+	       a->off + (a->end - a->start) == b->off && (a->hole == a->end || b->hole == b->start) &&
+	       ((a->smap == b->smap &&
+		 (!a->smap || a->smap_index + ((a->end - a->start) >> PAGE_SHIFT) == b->smap_index)) ||
+		join_smaps(a, b));
 }
 
 /* Lets a swallow b. */

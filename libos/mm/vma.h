@@ -34,7 +34,8 @@ struct file;
 
 /*
  * Pages of the page store behind a shared or file mapping: one reference to each that is not 0. Areas that
- * were one mapping share it; an area's first page is page[vma->smap_index].
+ * were one mapping share it; an area's first page is page[vma->smap_index]. Of anonymous shared memory it is
+ * the object itself, and all of it lives until the last area goes.
  */
 struct smap {
 	u32 refs; /* areas */
