@@ -240,6 +240,10 @@ int signal_send_thread(struct uthread *ut, const struct siginfo_k *info)
 void signal_sigpipe(void)
 {
 }
+void mm_file_grown(struct inode *inode)
+{
+}
+
 void mm_file_changed(struct inode *inode, u64 from, u64 to, bool truncated)
 {
 }
