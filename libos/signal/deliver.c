@@ -13,12 +13,17 @@
 #include "libos/signal/signal.h"
 #include "libos/syscall/syscall.h"
 
-/* All threads stop here until SIGCONT or SIGKILL. */
+static bool must_stop(struct proc *p)
+{
+	return READ_ONCE(p->stopped) && !(READ_ONCE(current()->work) & UT_WORK_EXIT);
+}
+
+/* All threads stop here until SIGCONT or SIGKILL, or until another one replaces the program. */
 static void stop(struct proc *p)
 {
-	while (READ_ONCE(p->stopped)) {
+	while (must_stop(p)) {
 		uthread_prepare(UT_STOPPED);
-		if (READ_ONCE(p->stopped))
+		if (must_stop(p))
 			uthread_schedule(NEVER);
 		uthread_running();
 	}
@@ -47,7 +52,7 @@ static int get_signal(struct siginfo_k *info, struct ksigaction *action)
 
 	spin_lock(&p->sig_lock);
 	for (;;) {
-		if (p->stopped) {
+		if (must_stop(p)) {
 			spin_unlock(&p->sig_lock);
 			stop(p);
 			spin_lock(&p->sig_lock);

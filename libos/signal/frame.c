@@ -94,21 +94,33 @@ static bool save_fpstate(struct uthread *ut, u64 fp)
 	return true;
 }
 
+/* The bits of MXCSR that this CPU has: setting another one faults in XRSTOR. */
+static u32 mxcsr_mask(void)
+{
+	static u32 mask;
+	u8 area[FP_LEGACY_SIZE] __attribute__((aligned(16)));
+
+	if (!mask) {
+		__asm__ volatile("fxsave64 %0" : "=m"(area));
+		mask = *(u32 *)(area + FP_MXCSR_MASK);
+		if (!mask)
+			mask = MXCSR_MASK_DEFAULT;
+	}
+	return mask;
+}
+
 /* Loads the vector state at user address fp (0: the initial one). False: it is not well-formed. */
 static bool restore_fpstate(struct uthread *ut, u64 fp)
 {
 	u8 *xs = ut->xsave;
 	struct _fpx_sw_bytes *sw = (struct _fpx_sw_bytes *)(xs + FP_SW);
 	u64 *hdr = (u64 *)(xs + FP_LEGACY_SIZE);
-	u32 magic2, mxcsr_mask;
+	u32 magic2;
 
 	uthread_set_work(ut, UT_WORK_XRSTOR);
 	reset_xstate(ut);
 	if (!fp)
 		return true;
-	mxcsr_mask = *(u32 *)(xs + FP_MXCSR_MASK);
-	if (!mxcsr_mask)
-		mxcsr_mask = MXCSR_MASK_DEFAULT;
 	if (copy_from_user(xs, (void *)fp, FP_LEGACY_SIZE))
 		return false;
 	if (sw->magic1 == FP_XSTATE_MAGIC1 && sw->xstate_size >= FP_LEGACY_SIZE + FP_HEADER_SIZE &&
@@ -130,9 +142,8 @@ static bool restore_fpstate(struct uthread *ut, u64 fp)
 	} else {
 		hdr[0] = XSTATE_FPSSE; /* only the legacy part, as FXSAVE writes it */
 	}
-	if (*(u32 *)(xs + FP_MXCSR) & ~mxcsr_mask)
+	if (*(u32 *)(xs + FP_MXCSR) & ~mxcsr_mask())
 		goto bad;
-	*(u32 *)(xs + FP_MXCSR_MASK) = mxcsr_mask;
 	return true;
 bad:
 	reset_xstate(ut);
