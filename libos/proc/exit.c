@@ -178,7 +178,7 @@ static long check_waitid(int which, int pid, int options)
 	case P_PIDFD:
 		if (pid < 0)
 			return -EINVAL;
-		if (which == P_PIDFD)
+		if (which == P_PIDFD && !pidfd_proc(pid))
 			return -EBADF;
 		break;
 	default:

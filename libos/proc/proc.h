@@ -106,6 +106,8 @@ static inline struct proc *current_proc(void)
 /* Thread by tid in the instance, with a reference (uthread_put), or NULL. */
 struct uthread *uthread_find(int tid);
 struct proc *proc_find(int pid);
+/* The process of a pidfd, or NULL: it is none (pidfd.c). */
+struct proc *pidfd_proc(int fd);
 /* Ends the process with a wait(2) status: kills all its threads. From any of its threads; never returns. */
 noreturn void proc_exit_group(int wait_status);
 /* From the exit path of a thread that saw UT_WORK_EXIT; code as exit(2) takes it. */
