@@ -239,7 +239,11 @@ static void preemption(void)
 	HEAD("preemption of tight loops");
 	for (long i = 0; i < 4; i++)
 		t[i] = spawn(spin, (void *)i);
-	sleep_ms(150);
+	for (int tries = 0; tries < 1000; tries++) { /* as long as the host needs; it has other work too */
+		sleep_ms(10);
+		if (progress[0] && progress[1] && progress[2] && progress[3])
+			break;
+	}
 	stop = 1;
 	for (int i = 0; i < 4; i++) {
 		pthread_join(t[i], NULL);
