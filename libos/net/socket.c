@@ -291,7 +291,10 @@ long sys_accept4(int fd, u64 uaddr, u64 ulen, int flags)
 	s = sock_get(fd, &f, &r);
 	if (!s)
 		return r;
-	n = s->ops->accept ? s->ops->accept(s, file_nonblock(f)) : err_ptr(-EOPNOTSUPP);
+	if (s->ops->accept)
+		n = s->ops->accept(s, file_nonblock(f));
+	else /* a kind that could listen, but does not; a datagram socket never could */
+		n = err_ptr(s->type == SOCK_DGRAM ? -EOPNOTSUPP : -EINVAL);
 	file_put(f);
 	if (is_err(n))
 		return ptr_err(n);
