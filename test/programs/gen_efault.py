@@ -46,6 +46,9 @@ ARGS = {
     "openat2": {3: "24"}, "waitid": {0: "P_ALL", 3: "WEXITED"}, "mincore": {0: "(long)page", 1: "4096"},
     "readlink": {0: '(long)"l"'}, "readlinkat": {1: '(long)"l"'}, "io_setup": {0: "1"}, "process_vm_readv": {0: "getpid()"},
     "process_vm_writev": {0: "getpid()"}, "memfd_create": {1: "0"}, "capget": {0: "(long)cap"},
+    # No queue of the host, whatever others left there: with one these would wait.
+    "msgsnd": {0: "-1"}, "msgrcv": {0: "-1"}, "msgctl": {0: "-1"}, "semop": {0: "-1"},
+    "semtimedop": {0: "-1"}, "shmctl": {0: "-1"},
     "capset": {0: "(long)cap"}, "setitimer": {0: "ITIMER_REAL"}, "getitimer": {0: "ITIMER_REAL"},
 }
 

@@ -12,8 +12,8 @@ def agrees(call, want, got):
     """Whether an answer inside is right, given this host's: equal, or wrong only about what comes first."""
     if got == want or got == b"EPERM":  # EPERM: needs a privilege which nothing inside has
         return True
-    if got == b"EFAULT":  # the host found another error before it looked at the pointer
-        return not want.startswith(b"ok")
+    if got == b"EFAULT":  # the host found another error before it looked at the pointer, or moved a byte
+        return not want.startswith(b"ok") or call == "vmsplice"
     return any(call.endswith(c) for c in REFUSED.get(got, ()))
 
 

@@ -54,7 +54,7 @@ def openings(ctx):
     bad = []
     for path, text in sources():
         name = os.path.basename(path)
-        if not re.match(r"(?:/\*\s*(?:\n \* )?|/\* )" + re.escape(name) + " - ", text):
+        if not re.match(r"(?:/\*\s*(?:\n \* )?|/\* )(?:[\w/]+/)?" + re.escape(name) + " - ", text):
             bad.append(path)
     if bad:
         raise Failure("no opening line `name - what it is for`: " + " ".join(bad))
