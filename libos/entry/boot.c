@@ -111,12 +111,6 @@ noreturn static void boot_fail(const char *what, int err)
 	host_exit(127);
 }
 
-/* Until fs/ has directories: the root is the only one. */
-__attribute__((weak)) int vfs_set_cwd(const char *path)
-{
-	return 0;
-}
-
 /* Runs as the first uthread; returns into user mode. */
 static void init_main(void *arg)
 {
