@@ -1,6 +1,8 @@
 /*
  * boot.c - from the first instruction in the library OS to the first of the application.
  */
+#include <linux/mman.h>
+
 #include "libos/abi/image.h"
 #include "libos/fs/file.h"
 #include "libos/lib/printf.h"
@@ -22,11 +24,11 @@
 _Static_assert(sizeof(struct kthread) == 320, "KTHREAD_SIZE in entry.S");
 _Static_assert(NR_SYSCALLS == 512, "entry.S");
 
-u8 idle_stacks[CTL_MAX_KTHREADS][IDLE_STACK_SIZE] __attribute__((aligned(4096)));
+u8 idle_stacks[CTL_MAX_KTHREADS][IDLE_STACK_SIZE] __attribute__((aligned(4096), section(".bss.stacks")));
 static struct uthread idle_uthreads[CTL_MAX_KTHREADS];
 static struct control *const ctl = (struct control *)LIBOS_CONTROL_BASE;
 
-extern const char __arena_start[];
+extern const char __arena_start[], __bss_hot_start[], __bss_hot_end[];
 
 void kthread_init(struct kthread *kt, u32 id)
 {
@@ -148,6 +150,8 @@ static void boot_first(void)
 	if (b->magic != CTL_MAGIC || b->version != CTL_VERSION || !b->nr_kthreads ||
 	    b->nr_kthreads > CTL_MAX_KTHREADS)
 		host_exit(125);
+	/* One host call instead of a page fault each; a host that does not know it gives the faults. */
+	host_madvise((u64)__bss_hot_start, (u64)(__bss_hot_end - __bss_hot_start), MADV_POPULATE_WRITE);
 	kthreads[0].host_tid = b->host_tid[0];
 	if (!host_vdso_init(b->host_vdso))
 		panic("the host's vDSO has no clock_gettime");

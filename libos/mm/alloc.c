@@ -85,7 +85,7 @@ static void host_fill(u32 from, u32 n)
 {
 }
 #else
-static struct slab_cache caches[CTL_MAX_KTHREADS][NR_CLASSES];
+static struct slab_cache (*caches)[NR_CLASSES]; /* per kthread; large, and mostly unused */
 
 /* NULL while booting, when there is no kthread yet. */
 static inline struct slab_cache *this_cache(unsigned class)
@@ -471,5 +471,9 @@ void alloc_init(u64 start, u64 end)
 	}
 #ifdef LIBOS_HOSTED
 	memset(caches, 0, sizeof(caches));
+#else
+	caches = alloc_untouched(CTL_MAX_KTHREADS * sizeof(caches[0]));
+	BUG_ON(!caches);
+	filled = frontier;
 #endif
 }

@@ -146,7 +146,8 @@ s64 shm_alloc(u64 n, u64 near)
 	spin_lock(&store.lock);
 	page = near + 1;
 	if (!near || page >= store.nr_pages || run_length(page, n) < n) {
-		page = find_free(store.first_word * WORD_BITS);
+		/* Page 0 is never given. */
+		page = find_free(max(store.first_word * WORD_BITS, 1ul));
 		store.first_word = page / WORD_BITS;
 		while (page < store.nr_pages && (run = run_length(page, n)) < n)
 			page = find_free(page + run);
@@ -289,5 +290,4 @@ void shm_init(u64 size)
 	store.full = alloc_untouched(align_up(words, WORD_BITS) / 8);
 	store.refs = alloc_untouched(refs_size);
 	BUG_ON(!store.taken || !store.dirty || !store.full || !store.refs);
-	take(0);
 }

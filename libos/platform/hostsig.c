@@ -34,7 +34,7 @@ struct host_ucontext {
 #define FP_XSTATE_MAGIC1 0x46505853u
 #define FPSTATE_SW_RESERVED 464 /* struct _fpx_sw_bytes in the legacy area */
 
-u8 altstacks[CTL_MAX_KTHREADS][ALTSTACK_SIZE] __attribute__((aligned(4096)));
+u8 altstacks[CTL_MAX_KTHREADS][ALTSTACK_SIZE] __attribute__((aligned(4096), section(".bss.stacks")));
 
 extern const char __text_start[], __text_end[];
 extern const char libos_entry[];
