@@ -88,6 +88,8 @@ long memfd_seals(struct file *f, unsigned cmd, u64 arg)
 	mutex_lock(&i->mutex);
 	if (i->reg.seals & F_SEAL_SEAL)
 		r = -EPERM;
+	else if (arg & F_SEAL_WRITE && READ_ONCE(i->reg.writable_maps))
+		r = -EBUSY;
 	else
 		i->reg.seals |= (u32)arg;
 	mutex_unlock(&i->mutex);
