@@ -99,12 +99,41 @@ int vfs_init(void)
 	return err;
 }
 
+/* Makes the directories that path names, where they are missing. */
+static int make_path(const char *path)
+{
+	size_t len = strlen(path);
+	char *p = kstrdup(path);
+	int err = 0;
+
+	if (!p)
+		return -ENOMEM;
+	for (size_t i = 1; i <= len && !err; i++)
+		if (p[i] == '/' || !p[i]) {
+			char c = p[i];
+
+			p[i] = 0;
+			err = do_mkdirat(AT_FDCWD, p, 0755);
+			if (err == -EEXIST)
+				err = 0;
+			p[i] = c;
+		}
+	kfree_str(p);
+	return err;
+}
+
+/* A working directory that is missing is made, as container runtimes do. */
 int vfs_set_cwd(const char *path)
 {
 	struct proc *p = fs_proc();
 	struct dentry *d, *old;
 	int err = path_lookup(AT_FDCWD, path, WALK_FOLLOW | WALK_DIRECTORY, &d, NULL);
 
+	if (err == -ENOENT) {
+		err = make_path(path);
+		if (!err)
+			err = path_lookup(AT_FDCWD, path, WALK_FOLLOW | WALK_DIRECTORY, &d, NULL);
+	}
 	if (err)
 		return err;
 	spin_lock(&p->fs_lock);
