@@ -20,6 +20,7 @@
 
 #define RED_ZONE 128
 #define SYSCALL_INSN_LEN 2
+#define NR_RT_SIGRETURN 15 /* never made again: a forged frame could lead to itself */
 #define EFLAGS_DF 0x400ull
 #define EFLAGS_RF 0x10000ull
 #define EFLAGS_TF 0x100ull
@@ -296,7 +297,7 @@ long sys_rt_sigreturn(void)
 	altstack_set(&uc.stack, tf->rsp); /* what Linux does with an error here: nothing */
 	if ((mc->mark & ~SIGFRAME_RESTART) == SIGFRAME_MARK && mc->rip == mc->shown_rip) {
 		tf->rip = canonical_rip(mc->real_rip);
-		if (mc->mark & SIGFRAME_RESTART) {
+		if (mc->mark & SIGFRAME_RESTART && mc->rax != NR_RT_SIGRETURN) {
 			tf->orig_rax = mc->rax;
 			return signal_restart_syscall(tf);
 		}
