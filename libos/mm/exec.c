@@ -116,7 +116,8 @@ static int measure(struct exec_args *x, struct elf_file *e, u64 *low, u64 *high,
 	return 0;
 }
 
-static int map_segment(struct exec_args *x, struct elf_file *e, const Elf64_Phdr *p)
+/* fixed: MAP_FIXED_NOREPLACE for the first segment; the others may share its last page. */
+static int map_segment(struct exec_args *x, struct elf_file *e, const Elf64_Phdr *p, int fixed)
 {
 	struct mm *mm = current_proc()->mm;
 	u64 addr = e->bias + p->p_vaddr, start = page_down(addr);
@@ -128,7 +129,7 @@ static int map_segment(struct exec_args *x, struct elf_file *e, const Elf64_Phdr
 
 	if (p->p_filesz) {
 		bss = page_up(file_end);
-		r = mm_mmap(mm, start, bss - start, prot, MAP_PRIVATE | MAP_FIXED_NOREPLACE, e->file,
+		r = mm_mmap(mm, start, bss - start, prot, MAP_PRIVATE | fixed, e->file,
 			    page_down(p->p_offset));
 		if (r < 0)
 			return fail(x, r, "a segment cannot be mapped at its address");
@@ -137,7 +138,7 @@ static int map_segment(struct exec_args *x, struct elf_file *e, const Elf64_Phdr
 			return fail(x, -EFAULT, "the data segment is truncated");
 	}
 	if (end > bss) {
-		r = mm_mmap(mm, bss, end - bss, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, NULL, 0);
+		r = mm_mmap(mm, bss, end - bss, prot, MAP_PRIVATE | MAP_ANONYMOUS | fixed, NULL, 0);
 		if (r < 0)
 			return fail(x, r, "no memory for .bss");
 	}
@@ -148,6 +149,7 @@ static int map_segment(struct exec_args *x, struct elf_file *e, const Elf64_Phdr
 static int map_elf(struct exec_args *x, struct elf_file *e, u64 hint)
 {
 	struct mm *mm = current_proc()->mm;
+	int fixed = MAP_FIXED_NOREPLACE;
 	u64 low, high, align;
 	int r = measure(x, e, &low, &high, &align);
 
@@ -171,9 +173,10 @@ static int map_elf(struct exec_args *x, struct elf_file *e, u64 hint)
 
 		if (p->p_type != PT_LOAD || !p->p_memsz)
 			continue;
-		r = map_segment(x, e, p);
+		r = map_segment(x, e, p, fixed);
 		if (r < 0)
 			return r;
+		fixed = MAP_FIXED;
 		if (e->eh.e_phoff >= p->p_offset && e->eh.e_phoff - p->p_offset < p->p_filesz)
 			e->phdr_addr = e->bias + p->p_vaddr + (e->eh.e_phoff - p->p_offset);
 	}
