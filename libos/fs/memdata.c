@@ -196,24 +196,21 @@ static ssize_t reg_write(struct file *f, struct iov_iter *from, u64 *pos)
 		mutex_unlock(&i->mutex);
 		return limit;
 	}
-	if (unlikely(i->reg.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_GROW))) {
-		if (i->reg.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
-			err = -EPERM;
-		else if (at + (u64)limit > i->size)
-			limit = at < i->size ? (s64)(i->size - at) : 0;
-		if (!limit)
-			err = -EPERM;
-		if (err) {
-			mutex_unlock(&i->mutex);
-			return err;
-		}
+	if (unlikely(i->reg.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))) {
+		mutex_unlock(&i->mutex);
+		return -EPERM;
 	}
 	drop_setid(i);
 	while (done < (u64)limit) {
 		size_t in_page = at & (PAGE_SIZE - 1);
 		size_t chunk = min((u64)limit - done, PAGE_SIZE - in_page), c;
-		s64 page = own_page(i, at >> PAGE_SHIFT, false);
+		s64 page;
 
+		if (unlikely(i->reg.seals & F_SEAL_GROW) && at + chunk > i->size) {
+			err = -EPERM;
+			break;
+		}
+		page = own_page(i, at >> PAGE_SHIFT, false);
 		if (page < 0) {
 			err = page;
 			break;
@@ -548,7 +545,7 @@ static s64 reg_llseek(struct file *f, s64 off, int whence)
 			return off;
 	}
 	if (__builtin_add_overflow(base, off, &off))
-		return -EOVERFLOW;
+		return -EINVAL;
 	if (off < 0)
 		return -EINVAL;
 	f->pos = (u64)off;

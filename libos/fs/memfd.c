@@ -77,16 +77,16 @@ long memfd_seals(struct file *f, unsigned cmd, u64 arg)
 	struct inode *i = f->inode;
 	long r = 0;
 
-	if (!i || !S_ISREG(i->mode) || i->sb != memfd_super())
+	if (!i || !S_ISREG(i->mode) || !inode_is_memfs(i) || i->sb->magic != TMPFS_MAGIC)
 		return -EINVAL;
 	if (cmd == F_GET_SEALS)
-		return i->reg.seals;
+		return i->sb == memfd_super() ? i->reg.seals : F_SEAL_SEAL;
 	if (arg & ~(u64)SEALS_KNOWN)
 		return -EINVAL;
 	if (!FMODE_CAN_WRITE(f))
 		return -EPERM;
 	mutex_lock(&i->mutex);
-	if (i->reg.seals & F_SEAL_SEAL)
+	if (i->reg.seals & F_SEAL_SEAL || i->sb != memfd_super())
 		r = -EPERM;
 	else if (arg & F_SEAL_WRITE && READ_ONCE(i->reg.writable_maps))
 		r = -EBUSY;

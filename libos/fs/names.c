@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <linux/fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <linux/stat.h>
 
 #include "libos/fs/change.h"
@@ -48,7 +49,7 @@ int may_create(struct dentry *dir)
 	if (dir->inode->flags & INODE_DEAD)
 		return -ENOENT;
 	if (!dir->sb->memfs)
-		return -ENOENT; /* as procfs and sysfs: their lookup of a new name fails */
+		return dir->sb->magic == SYSFS_MAGIC ? -EPERM : -ENOENT; /* procfs: the lookup fails */
 	return inode_permission(dir->inode, MAY_WRITE | MAY_EXEC);
 }
 
@@ -213,11 +214,8 @@ static int do_linkat(int old_dfd, const char *old, int new_dfd, const char *new,
 
 	if (flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
-	if (flags & AT_EMPTY_PATH) {
-		if (!fs_capable(CAP_DAC_READ_SEARCH))
-			return -ENOENT;
+	if (flags & AT_EMPTY_PATH)
 		walk_flags |= WALK_EMPTY;
-	}
 	err = path_lookup(old_dfd, old, walk_flags, &d, NULL);
 	if (err)
 		return err;

@@ -427,9 +427,9 @@ static void termios_init(struct termios *t)
 {
 	static const u8 cc[NCCS] = { 3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22 };
 
-	t->c_iflag = ICRNL | IXON | IUTF8;
+	t->c_iflag = ICRNL | IXON;
 	t->c_oflag = OPOST | ONLCR;
-	t->c_cflag = B38400 | CS8 | CREAD | HUPCL;
+	t->c_cflag = B38400 | CS8 | CREAD;
 	t->c_lflag = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN;
 	memcpy(t->c_cc, cc, sizeof(cc));
 }
