@@ -3,10 +3,10 @@
  *
  * A waiter stands in the hash bucket of its key (futex_hash.h).
  *
- * A waiter compares the word under the bucket lock and is queued before that is released; a waker
- * changes the word first and then takes the lock: so either the waiter sees the new value or the
- * waker the waiter. The word was read before without the lock, so that a page fault of the host
- * inside it is rare.
+ * A waiter is queued and counted first and then compares the word, both under the bucket lock; a waker
+ * changes the word first and then looks whether anyone is counted, without the lock, a fence between on
+ * either side: so either the waiter sees the new value or the waker the waiter. The word was read
+ * before without the lock, so that a page fault of the host inside it is rare.
  *
  * A waker takes the waiter off, sets `woken` and wakes the thread, all with the lock of the bucket;
  * and a waiter takes that lock once more before it returns, so that its queue entry and thread
@@ -139,12 +139,15 @@ static long wait_once(u64 uaddr, bool shared, u32 val, u64 deadline, u32 bitset)
 		return -EAGAIN;
 	b = futex_bucket(q.key);
 	spin_lock(&b->lock);
+	/* Counted before the word is read: any_waiter() looks without the lock, after it was changed. */
+	futex_queue(b, &q);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (get_user_u32(&now, (void *)uaddr))
 		r = -EFAULT;
 	else if (now != val)
 		r = -EAGAIN;
-	else
-		futex_queue(b, &q);
+	if (r)
+		dequeue(b, &q);
 	spin_unlock(&b->lock);
 	return r ? r : futex_sleep(&q, deadline);
 }
