@@ -24,6 +24,7 @@
 #include "libos/proc/proc.h"
 #include "libos/signal/signal.h"
 
+#define RUN_MAX 512ul /* pages allocated at once */
 #define MAX_FILE_SIZE (1ull << 47)
 #define SIGXFSZ_NR 25
 #define REALTIME_COARSE 5 /* CLOCK_REALTIME_COARSE of <linux/time.h> */
@@ -163,6 +164,42 @@ static s64 own_page(struct inode *i, u64 idx, bool whole)
 	return page;
 }
 
+/*
+ * As own_page(), and where neither pages nor the image are at idx and behind, up to n pages at once. A hint: what
+ * could not be had at once comes page by page.
+ */
+static s64 own_run(struct inode *i, u64 idx, u64 n)
+{
+	s64 page = pagetree_get(&i->reg.pages, idx), near;
+	u64 present;
+	int err = 0;
+
+	n = min(n, RUN_MAX);
+	if (page >= 0 || n < 2 || lower_bytes(i, idx))
+		return page >= 0 ? page : own_page(i, idx, false);
+	n = min(n, pagetree_next(&i->reg.pages, idx, &present) - idx);
+	near = idx ? pagetree_get(&i->reg.pages, idx - 1) : -1;
+	if (!memfs_charge(n))
+		return own_page(i, idx, false);
+	page = shm_alloc(n, near > 0 ? (u64)near : 0);
+	if (page < 0) {
+		memfs_uncharge(n);
+		return own_page(i, idx, false);
+	}
+	spin_lock(&i->lock);
+	for (u64 k = 0; k < n; k++) {
+		err = pagetree_set(&i->reg.pages, idx + k, (u64)page + k);
+		if (err) {
+			spin_unlock(&i->lock);
+			shm_put_range((u64)page + k, n - k);
+			memfs_uncharge(n - k);
+			return k ? page : -ENOSPC;
+		}
+	}
+	spin_unlock(&i->lock);
+	return page;
+}
+
 /* How much of a write of n bytes at pos RLIMIT_FSIZE and the largest file size allow; -EFBIG. */
 static s64 write_limit(u64 pos, u64 n)
 {
@@ -177,6 +214,24 @@ static s64 write_limit(u64 pos, u64 n)
 	if (n && pos >= MAX_FILE_SIZE)
 		return -EFBIG;
 	return (s64)min(n, min(lim, (u64)MAX_FILE_SIZE) - pos);
+}
+
+/* Frees the pages of [from, to) (file pages). inode->mutex held. */
+static void drop_pages(struct inode *i, u64 from, u64 to)
+{
+	u64 pages[32];
+	u32 n;
+
+	if (!i->reg.pages.nr_pages)
+		return;
+	do {
+		spin_lock(&i->lock);
+		n = pagetree_take(&i->reg.pages, &from, to, pages, ARRAY_SIZE(pages));
+		spin_unlock(&i->lock);
+		for (u32 k = 0; k < n; k++)
+			shm_put(pages[k]);
+		memfs_uncharge(n);
+	} while (n == ARRAY_SIZE(pages));
 }
 
 static ssize_t reg_write(struct file *f, struct iov_iter *from, u64 *pos)
@@ -210,7 +265,8 @@ static ssize_t reg_write(struct file *f, struct iov_iter *from, u64 *pos)
 			err = -EPERM;
 			break;
 		}
-		page = own_page(i, at >> PAGE_SHIFT, false);
+		page = own_run(i, at >> PAGE_SHIFT,
+			       ((u64)limit - done + in_page + PAGE_SIZE - 1) >> PAGE_SHIFT);
 		if (page < 0) {
 			err = page;
 			break;
@@ -232,24 +288,6 @@ static ssize_t reg_write(struct file *f, struct iov_iter *from, u64 *pos)
 		mm_file_grown(i);
 	*pos = at;
 	return done ? (ssize_t)done : err;
-}
-
-/* Frees the pages of [from, to) (file pages). inode->mutex held. */
-static void drop_pages(struct inode *i, u64 from, u64 to)
-{
-	u64 pages[32];
-	u32 n;
-
-	if (!i->reg.pages.nr_pages)
-		return;
-	do {
-		spin_lock(&i->lock);
-		n = pagetree_take(&i->reg.pages, from, to, pages, ARRAY_SIZE(pages));
-		spin_unlock(&i->lock);
-		for (u32 k = 0; k < n; k++)
-			shm_put(pages[k]);
-		memfs_uncharge(n);
-	} while (n == ARRAY_SIZE(pages));
 }
 
 void memfs_free_pages(struct inode *i)
@@ -397,7 +435,8 @@ int memfs_fallocate(struct inode *i, int mode, u64 off, u64 len)
 		if (limit < 0)
 			err = (int)limit;
 		for (u64 at = made_from; !err && at < end; at += PAGE_SIZE) {
-			s64 page = lower_bytes(i, at >> PAGE_SHIFT) ? 0 : own_page(i, at >> PAGE_SHIFT, false);
+			s64 page = lower_bytes(i, at >> PAGE_SHIFT) ? 0 :
+				   own_run(i, at >> PAGE_SHIFT, (end - at + PAGE_SIZE - 1) >> PAGE_SHIFT);
 
 			if (page < 0)
 				err = (int)page;
@@ -450,10 +489,10 @@ s64 memfs_map_pages(struct inode *i, u64 pgoff, u64 n, bool write, int *fd, u64 
 		if (i->reg.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
 			return -EPERM;
 		mutex_lock(&i->mutex);
-		first = own_page(i, pgoff, false);
+		first = own_run(i, pgoff, n);
 		if (first >= 0) {
 			for (count = 0; count < n; count++) {
-				s64 p = own_page(i, pgoff + count, false);
+				s64 p = own_run(i, pgoff + count, n - count);
 
 				if (p != first + (s64)count)
 					break;

@@ -91,12 +91,12 @@ u64 pagetree_next(const struct pagetree *t, u64 idx, u64 *page)
 	return next_in(t->root, t->height - 1, 0, idx, page);
 }
 
-u32 pagetree_take(struct pagetree *t, u64 from, u64 to, u64 *pages, u32 n)
+u32 pagetree_take(struct pagetree *t, u64 *from, u64 to, u64 *pages, u32 n)
 {
 	u32 got = 0;
 
 	while (got < n) {
-		u64 page, idx = pagetree_next(t, from, &page);
+		u64 page, idx = pagetree_next(t, *from, &page);
 		struct node *leaf = t->root;
 
 		if (idx >= to)
@@ -106,7 +106,7 @@ u32 pagetree_take(struct pagetree *t, u64 from, u64 to, u64 *pages, u32 n)
 		leaf->slot[slot_of(idx, 0)] = 0;
 		t->nr_pages--;
 		pages[got++] = page;
-		from = idx + 1;
+		*from = idx + 1;
 	}
 	return got;
 }

@@ -23,8 +23,11 @@ s64 pagetree_get(const struct pagetree *t, u64 idx);
 int pagetree_set(struct pagetree *t, u64 idx, u64 page);
 /* Lowest index >= idx that has a page (sets *page), or UINT64_MAX. */
 u64 pagetree_next(const struct pagetree *t, u64 idx, u64 *page);
-/* Takes out up to n pages of [from, to), returns how many; pages[] then belongs to the caller. */
-u32 pagetree_take(struct pagetree *t, u64 from, u64 to, u64 *pages, u32 n);
+/*
+ * Takes out up to n pages of [*from, to), returns how many; pages[] then belongs to the caller. *from moves behind
+ * the last one, so that the next call goes on there.
+ */
+u32 pagetree_take(struct pagetree *t, u64 *from, u64 to, u64 *pages, u32 n);
 /* Frees the nodes; the tree must be empty of pages. */
 void pagetree_free(struct pagetree *t);
 

@@ -6,6 +6,7 @@
 #include <linux/stat.h>
 
 #include "libos/fs/fdtable.h"
+#include "libos/fs/jfs.h"
 #include "libos/fs/memfs.h"
 #include "libos/fs/namei.h"
 #include "libos/lib/string.h"
@@ -318,6 +319,8 @@ static long put_statfs(const struct super *sb, const struct file *f, u64 ubuf)
 		if (sb->memfs) {
 			k.blocks = memfs_quota_pages();
 			k.bfree = k.bavail = k.blocks - min(k.blocks, memfs_used_pages());
+			if (sb == root_super) /* what the image holds is in use */
+				k.blocks += jfs.size >> PAGE_SHIFT;
 			k.files = k.blocks / 2 + 1024;
 			k.ffree = k.files / 2;
 		}

@@ -82,19 +82,21 @@ s64 shm_alloc(u64 n, u64 near)
 	s64 found = -ENOSPC;
 
 	spin_lock(&store_lock);
-	for (u64 i = near + 1; n == 1 && i < STORE_PAGES + near; i++) {
-		u64 p = i % STORE_PAGES;
+	for (u64 i = near + 1; found < 0 && i < STORE_PAGES + near; i++) {
+		u64 p = i % STORE_PAGES, run = 0;
 
-		if (p && !page_refs[p]) {
-			page_refs[p] = 1;
-			pages_used++;
+		while (p && run < n && p + run < STORE_PAGES && !page_refs[p + run])
+			run++;
+		if (run == n) {
+			for (u64 k = 0; k < n; k++)
+				page_refs[p + k] = 1;
+			pages_used += n;
 			found = (s64)p;
-			break;
 		}
 	}
 	spin_unlock(&store_lock);
 	if (found > 0)
-		memset(shm_ptr((u64)found), 0, PAGE_SIZE);
+		memset(shm_ptr((u64)found), 0, n << PAGE_SHIFT);
 	return found;
 }
 
@@ -113,6 +115,12 @@ void shm_put(u64 page)
 		pages_used--;
 	}
 	spin_unlock(&store_lock);
+}
+
+void shm_put_range(u64 page, u64 n)
+{
+	for (u64 k = 0; k < n; k++)
+		shm_put(page + k);
 }
 
 unsigned long shm_pages_used(void)
