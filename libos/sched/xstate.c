@@ -41,17 +41,10 @@ static void cpuid(u32 leaf, u32 sub, u32 *a, u32 *b, u32 *c, u32 *d)
 	__asm__ volatile("cpuid" : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d) : "a"(leaf), "c"(sub));
 }
 
-static u32 component_offset(u32 i)
-{
-	u32 a, b, c, d;
-
-	cpuid(0xd, i, &a, &b, &c, &d);
-	return b;
-}
-
+/* Each cpuid is an exit to the hypervisor, if there is one, of several microseconds: ask once. */
 void xstate_init(void)
 {
-	u32 a, b, c, d, lo, hi;
+	u32 a, b, c, d, lo, hi, off[64] = { 0 };
 
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
 	/* AMX tile data needs a permission that only the host can give: leave it out. */
@@ -60,8 +53,8 @@ void xstate_init(void)
 	for (u32 i = 2; i < 63; i++) {
 		if (!(xsave_mask >> i & 1))
 			continue;
-		cpuid(0xd, i, &a, &b, &c, &d);
-		xsave_size = max(xsave_size, a + b);
+		cpuid(0xd, i, &a, &off[i], &c, &d);
+		xsave_size = max(xsave_size, a + off[i]);
 	}
 	cpuid(0xd, 1, &a, &b, &c, &d);
 	have_xsaveopt = a & 1;
@@ -69,13 +62,15 @@ void xstate_init(void)
 	if (!(xsave_mask & AVX))
 		return;
 	by_hand = SSE | AVX;
-	off_avx = component_offset(2);
+	off_avx = off[2];
+	if ((xsave_mask & AVX512) != AVX512)
+		return;
 	cpuid(7, 0, &a, &b, &c, &d);
-	if ((xsave_mask & AVX512) == AVX512 && b >> 17 & 1 /* DQ */ && b >> 30 & 1 /* BW */) {
+	if (b >> 17 & 1 /* DQ */ && b >> 30 & 1 /* BW */) {
 		by_hand |= AVX512;
-		off_mask = component_offset(5);
-		off_zmm = component_offset(6);
-		off_hi16 = component_offset(7);
+		off_mask = off[5];
+		off_zmm = off[6];
+		off_hi16 = off[7];
 	}
 }
 
