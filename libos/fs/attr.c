@@ -1,5 +1,6 @@
 /*
- * attr.c - calls that change attributes: chmod, chown, utimens, truncate, fallocate, umask; extended attributes.
+ * attr.c - calls that change attributes: chmod, chown, utimens, truncate, fallocate, umask;
+ * extended attributes.
  */
 #include <linux/capability.h>
 #include <linux/fcntl.h>
@@ -11,7 +12,8 @@
 #include "libos/mm/usercopy.h"
 #include "libos/proc/proc.h"
 
-/* Marks an inode as about to differ from the image. -EPERM: its file system has attributes of its own. */
+/* Marks an inode as about to differ from the image. -EPERM: its file system has attributes of its
+ * own. */
 static int begin_setattr(struct inode *i)
 {
 	if (!inode_is_memfs(i))
@@ -48,28 +50,28 @@ static int inode_chmod(struct inode *i, u32 mode)
 }
 
 /* Calls fn on the inode of a descriptor that is no O_PATH one. */
-#define ON_FD(fd, call) \
-	({ \
-		struct file *_f = fd_get(fd); \
-		long _r = -EBADF; \
-		if (_f) { \
-			struct inode *inode = _f->inode; \
-			_r = inode ? call : -EPERM; \
-			file_put(_f); \
-		} \
-		_r; \
+#define ON_FD(fd, call)                                                                            \
+	({                                                                                         \
+		struct file *_f = fd_get(fd);                                                      \
+		long _r = -EBADF;                                                                  \
+		if (_f) {                                                                          \
+			struct inode *inode = _f->inode;                                           \
+			_r = inode ? call : -EPERM;                                                \
+			file_put(_f);                                                              \
+		}                                                                                  \
+		_r;                                                                                \
 	})
 
-#define ON_PATH(dfd, upath, wf, call) \
-	({ \
-		struct dentry *_d; \
-		long _r = user_path_lookup(dfd, upath, wf, &_d, NULL); \
-		if (!_r) { \
-			struct inode *inode = _d->inode; \
-			_r = call; \
-			dput(_d); \
-		} \
-		_r; \
+#define ON_PATH(dfd, upath, wf, call)                                                              \
+	({                                                                                         \
+		struct dentry *_d;                                                                 \
+		long _r = user_path_lookup(dfd, upath, wf, &_d, NULL);                             \
+		if (!_r) {                                                                         \
+			struct inode *inode = _d->inode;                                           \
+			_r = call;                                                                 \
+			dput(_d);                                                                  \
+		}                                                                                  \
+		_r;                                                                                \
 	})
 
 long sys_fchmod(int fd, u32 mode)
@@ -249,7 +251,7 @@ long sys_utimes(u64 upath, u64 utimes)
 
 long sys_utime(u64 upath, u64 ubuf)
 {
-	struct timespec_k t[2] = { { 0, 0 }, { 0, 0 } };
+	struct timespec_k t[2] = {{0, 0}, {0, 0}};
 	s64 sec[2];
 
 	if (ubuf) {
@@ -318,9 +320,9 @@ long sys_fallocate(int fd, int mode, s64 off, s64 len)
 	else if (f->inode && S_ISDIR(f->inode->mode))
 		r = -EISDIR;
 	else if (!f->ops->fallocate)
-		r = f->inode && S_ISREG(f->inode->mode) ? -EOPNOTSUPP :
-		    !f->ops->llseek			? -ESPIPE :
-							  -ENODEV;
+		r = f->inode && S_ISREG(f->inode->mode) ? -EOPNOTSUPP
+		    : !f->ops->llseek			? -ESPIPE
+							: -ENODEV;
 	else
 		r = f->ops->fallocate(f, mode, (u64)off, (u64)len);
 	file_put(f);
@@ -333,8 +335,8 @@ long sys_umask(u32 mask)
 }
 
 /*
- * Extended attributes: as a tmpfs answers that was built without them. The arguments are still checked in
- * Linux's order: name, then file.
+ * Extended attributes: as a tmpfs answers that was built without them. The arguments are still
+ * checked in Linux's order: name, then file.
  */
 
 static long xattr_name(u64 uname)
@@ -352,10 +354,10 @@ static long xattr_none(struct inode *i, long answer)
 	return answer;
 }
 
-#define XATTR_CALL(what, answer) \
-	({ \
-		long _e = xattr_name(uname); \
-		_e ? _e : what(answer); \
+#define XATTR_CALL(what, answer)                                                                   \
+	({                                                                                         \
+		long _e = xattr_name(uname);                                                       \
+		_e ? _e : what(answer);                                                            \
 	})
 #define XATTR_PATH(answer) ON_PATH(AT_FDCWD, upath, WALK_FOLLOW, xattr_none(inode, answer))
 #define XATTR_LPATH(answer) ON_PATH(AT_FDCWD, upath, 0, xattr_none(inode, answer))

@@ -7,13 +7,14 @@
 #include "libos/fs/namei.h"
 
 /*
- * Walks to the directory of path (flags as WALK_*, WALK_PARENT usually) with the name space lock exclusive, which
- * stays held: end with change_end(). On error nothing is held.
+ * Walks to the directory of path (flags as WALK_*, WALK_PARENT usually) with the name space lock
+ * exclusive, which stays held: end with change_end(). On error nothing is held.
  */
 int change_begin(struct path_walk *w, int dfd, const char *path, u32 flags);
 void change_end(struct path_walk *w);
 
-/* May current add a name to dir; remove d from its directory (as a directory or not)? 0 or -errno. Lock held. */
+/* May current add a name to dir; remove d from its directory (as a directory or not)? 0 or -errno.
+ * Lock held. */
 int may_create(struct dentry *dir);
 int may_delete(struct dentry *d, bool as_dir);
 

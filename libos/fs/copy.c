@@ -1,5 +1,6 @@
 /*
- * copy.c - calls that move bytes between descriptors: sendfile, copy_file_range, splice, vmsplice; sync and advice.
+ * copy.c - calls that move bytes between descriptors: sendfile, copy_file_range, splice, vmsplice;
+ * sync and advice.
  */
 #include <linux/fadvise.h>
 #include <linux/fcntl.h>
@@ -17,8 +18,9 @@
 #define COPY_BUFFER 65536ul
 
 /*
- * Moves up to n bytes from in (at *in_pos, or its stream) to out, through a buffer. What was read from a file
- * but could not be written is not counted and read again next time; a stream is written out, come what may.
+ * Moves up to n bytes from in (at *in_pos, or its stream) to out, through a buffer. What was read
+ * from a file but could not be written is not counted and read again next time; a stream is written
+ * out, come what may.
  */
 static ssize_t move(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, size_t n)
 {
@@ -170,7 +172,8 @@ out:
 	return r;
 }
 
-/* splice(2) copies here; what it saves on Linux are page table tricks that memory to memory does not need. */
+/* splice(2) copies here; what it saves on Linux are page table tricks that memory to memory does
+ * not need. */
 long sys_splice(int in_fd, u64 uin, int out_fd, u64 uout, size_t len, u32 flags)
 {
 	struct file *in, *out;
@@ -202,8 +205,8 @@ long sys_splice(int in_fd, u64 uin, int out_fd, u64 uout, size_t len, u32 flags)
 		goto out;
 	r = -EINVAL;
 	if ((!in_pipe && !out_pipe) || (in_pipe && out_pipe && in->priv == out->priv) ||
-	    (uin && !in->ops->llseek) || (uout && !out->ops->llseek) || !in->ops->read || !out->ops->write ||
-	    (out->flags & O_APPEND && !out_pipe))
+	    (uin && !in->ops->llseek) || (uout && !out->ops->llseek) || !in->ops->read ||
+	    !out->ops->write || (out->flags & O_APPEND && !out_pipe))
 		goto out;
 	r = move(in, in->ops->llseek ? &in_pos : NULL, out, out->ops->llseek ? &out_pos : NULL,
 		 min(len, COPY_BUFFER));
@@ -263,15 +266,15 @@ long sys_sync(void)
 }
 
 /* Calls check(f) on an open descriptor. */
-#define ON_FILE(fd, result) \
-	({ \
-		struct file *f = fd_get(fd); \
-		long _r = -EBADF; \
-		if (f) { \
-			_r = (result); \
-			file_put(f); \
-		} \
-		_r; \
+#define ON_FILE(fd, result)                                                                        \
+	({                                                                                         \
+		struct file *f = fd_get(fd);                                                       \
+		long _r = -EBADF;                                                                  \
+		if (f) {                                                                           \
+			_r = (result);                                                             \
+			file_put(f);                                                               \
+		}                                                                                  \
+		_r;                                                                                \
 	})
 
 long sys_syncfs(int fd)

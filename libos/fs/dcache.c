@@ -1,12 +1,13 @@
 /*
  * dcache.c - the name space lock, the dentry cache, and the life of dentries and inodes.
  *
- * A hashed dentry whose reference count is zero stays in the cache; one that is not hashed is freed with its
- * last reference. The count may go from zero to one only under the lock (shared will do), and a dentry is
- * freed only under the exclusive lock; so a walker under the shared lock needs no references.
- * Pinned dentries (names that the image does not have) hold a reference to themselves.
+ * A hashed dentry whose reference count is zero stays in the cache; one that is not hashed is freed
+ * with its last reference. The count may go from zero to one only under the lock (shared will do),
+ * and a dentry is freed only under the exclusive lock; so a walker under the shared lock needs no
+ * references. Pinned dentries (names that the image does not have) hold a reference to themselves.
  *
- * The cache is bounded: beyond DCACHE_MAX unpinned dentries the ones not used lately go (clock algorithm).
+ * The cache is bounded: beyond DCACHE_MAX unpinned dentries the ones not used lately go (clock
+ * algorithm).
  */
 #include <linux/stat.h>
 
@@ -27,7 +28,7 @@ static u32 ns_word;
 static struct dentry *buckets[DCACHE_BUCKETS];
 static struct list_head lru = LIST_HEAD_INIT(lru);
 static u32 lru_len;
-static struct inode *dead; /* without references, to be freed after the lock is dropped */
+static struct inode *dead;	  /* without references, to be freed after the lock is dropped */
 static u64 last_ino = 1ull << 32; /* above those of the image */
 
 /* A waiter that has spun for long lets go of the core: the host may have descheduled the holder. */
@@ -68,8 +69,8 @@ void ns_write_lock(void)
 
 	for (;;) {
 		if (!(v & ~NS_WAITING)) {
-			if (__atomic_compare_exchange_n(&ns_word, &v, NS_WRITER, true, __ATOMIC_ACQUIRE,
-							__ATOMIC_RELAXED))
+			if (__atomic_compare_exchange_n(&ns_word, &v, NS_WRITER, true,
+							__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 				return;
 			continue;
 		}
@@ -149,7 +150,8 @@ struct dentry *dcache_find(const struct dentry *parent, const char *name, u32 le
 	struct dentry *d;
 
 	for (d = buckets[hash % DCACHE_BUCKETS]; d; d = d->hash_next)
-		if (d->hash == hash && d->parent == parent && d->len == len && !memcmp(d->name, name, len)) {
+		if (d->hash == hash && d->parent == parent && d->len == len &&
+		    !memcmp(d->name, name, len)) {
 			if (!(d->flags & DENTRY_REFERENCED))
 				__atomic_fetch_or(&d->flags, DENTRY_REFERENCED, __ATOMIC_RELAXED);
 			return d;
@@ -296,7 +298,8 @@ void dput(struct dentry *d)
 		if (__atomic_compare_exchange_n(&d->refs, &refs, refs - 1, true, __ATOMIC_RELEASE,
 						__ATOMIC_RELAXED))
 			return;
-	/* Probably the last one. In the cache it stays; otherwise it goes, under the exclusive lock. */
+	/* Probably the last one. In the cache it stays; otherwise it goes, under the exclusive
+	 * lock. */
 	ns_read_lock();
 	if (d->flags & DENTRY_HASHED) {
 		__atomic_fetch_sub(&d->refs, 1, __ATOMIC_RELEASE);

@@ -1,5 +1,6 @@
 /*
- * dev.c - character devices: null, zero, full, random, urandom, tty; what opening a special file does.
+ * dev.c - character devices: null, zero, full, random, urandom, tty; what opening a special file
+ * does.
  */
 #include <linux/fcntl.h>
 #include <linux/random.h>
@@ -75,17 +76,29 @@ static s64 zero_map_pages(struct file *f, u64 pgoff, u64 n, bool shared_write, i
 }
 
 static const struct file_ops null_fops = {
-	.name = "null", .read = null_read, .write = null_write, .llseek = null_llseek,
+	.name = "null",
+	.read = null_read,
+	.write = null_write,
+	.llseek = null_llseek,
 };
 static const struct file_ops zero_fops = {
-	.name = "zero", .read = zero_read, .write = null_write, .llseek = null_llseek,
+	.name = "zero",
+	.read = zero_read,
+	.write = null_write,
+	.llseek = null_llseek,
 	.map_pages = zero_map_pages,
 };
 static const struct file_ops full_fops = {
-	.name = "full", .read = zero_read, .write = full_write, .llseek = null_llseek,
+	.name = "full",
+	.read = zero_read,
+	.write = full_write,
+	.llseek = null_llseek,
 };
 static const struct file_ops random_fops = {
-	.name = "random", .read = random_read, .write = null_write, .llseek = null_llseek,
+	.name = "random",
+	.read = random_read,
+	.write = null_write,
+	.llseek = null_llseek,
 	.ioctl = random_ioctl,
 };
 
@@ -95,12 +108,12 @@ static const struct device {
 	u32 mode;
 	const struct file_ops *fops;
 } devices[] = {
-	{ "/dev/null", MKDEV(1, 3), 0666, &null_fops },
-	{ "/dev/zero", MKDEV(1, 5), 0666, &zero_fops },
-	{ "/dev/full", MKDEV(1, 7), 0666, &full_fops },
-	{ "/dev/random", MKDEV(1, 8), 0666, &random_fops },
-	{ "/dev/urandom", MKDEV(1, 9), 0666, &random_fops },
-	{ "/dev/tty", MKDEV(5, 0), 0666, NULL },
+	{"/dev/null", MKDEV(1, 3), 0666, &null_fops},
+	{"/dev/zero", MKDEV(1, 5), 0666, &zero_fops},
+	{"/dev/full", MKDEV(1, 7), 0666, &full_fops},
+	{"/dev/random", MKDEV(1, 8), 0666, &random_fops},
+	{"/dev/urandom", MKDEV(1, 9), 0666, &random_fops},
+	{"/dev/tty", MKDEV(5, 0), 0666, NULL},
 };
 
 int special_open(struct inode *inode, struct file *f)
@@ -122,15 +135,16 @@ int special_open(struct inode *inode, struct file *f)
 int dev_populate(void)
 {
 	static const char *const links[][2] = {
-		{ "/proc/self/fd", "/dev/fd" },
-		{ "/proc/self/fd/0", "/dev/stdin" },
-		{ "/proc/self/fd/1", "/dev/stdout" },
-		{ "/proc/self/fd/2", "/dev/stderr" },
+		{"/proc/self/fd", "/dev/fd"},
+		{"/proc/self/fd/0", "/dev/stdin"},
+		{"/proc/self/fd/1", "/dev/stdout"},
+		{"/proc/self/fd/2", "/dev/stderr"},
 	};
 	int err = 0;
 
 	for (u32 i = 0; i < ARRAY_SIZE(devices) && !err; i++)
-		err = do_mknodat(AT_FDCWD, devices[i].path, S_IFCHR | devices[i].mode, devices[i].rdev);
+		err = do_mknodat(AT_FDCWD, devices[i].path, S_IFCHR | devices[i].mode,
+				 devices[i].rdev);
 	for (u32 i = 0; i < ARRAY_SIZE(links) && !err; i++)
 		err = do_symlinkat(links[i][0], AT_FDCWD, links[i][1]);
 	return err;

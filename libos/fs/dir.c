@@ -19,7 +19,7 @@ struct fill {
 	struct dir_context ctx;
 	char *buf;
 	size_t size, used, last; /* last: offset of the last entry */
-	bool old; /* getdents(2) */
+	bool old;		 /* getdents(2) */
 	bool full;
 };
 
@@ -37,10 +37,12 @@ struct dirent_old_k {
 	char name[]; /* the type is in the last byte of the record */
 };
 
-static bool fill_entry(struct dir_context *ctx, const char *name, size_t len, u64 ino, u8 type, s64 next_pos)
+static bool fill_entry(struct dir_context *ctx, const char *name, size_t len, u64 ino, u8 type,
+		       s64 next_pos)
 {
 	struct fill *b = container_of(ctx, struct fill, ctx);
-	size_t head = b->old ? offsetof(struct dirent_old_k, name) : offsetof(struct dirent64_k, name);
+	size_t head =
+		b->old ? offsetof(struct dirent_old_k, name) : offsetof(struct dirent64_k, name);
 	size_t reclen = align_up(head + len + 1 + b->old, 8ul);
 	char *at = b->buf + b->used;
 
@@ -74,7 +76,7 @@ static bool fill_entry(struct dir_context *ctx, const char *name, size_t len, u6
 static long do_getdents(int fd, u64 ubuf, size_t size, bool old)
 {
 	struct file *f = fd_get(fd);
-	struct fill b = { .ctx.emit = fill_entry, .old = old };
+	struct fill b = {.ctx.emit = fill_entry, .old = old};
 	u64 start;
 	long r;
 

@@ -91,7 +91,8 @@ long sys_close_range(u32 first, u32 last, u32 flags)
 	return 0;
 }
 
-/* What F_SETFL may change (fcntl(2)). O_DIRECT is not: nothing here has a page cache to go round. */
+/* What F_SETFL may change (fcntl(2)). O_DIRECT is not: nothing here has a page cache to go round.
+ */
 #define SETFL_MASK (O_APPEND | O_NONBLOCK | O_NOATIME | FASYNC | O_DIRECT)
 
 static long set_flags(struct file *f, u32 arg)

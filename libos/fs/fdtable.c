@@ -12,7 +12,8 @@
 #include "libos/lib/string.h"
 #include "libos/mm/alloc.h"
 
-/* Freed files, linked through ep_links.next; the memory stays a struct file for ever (fdtable.h). */
+/* Freed files, linked through ep_links.next; the memory stays a struct file for ever (fdtable.h).
+ */
 static spinlock_t file_lock = SPINLOCK_INIT;
 static struct file *file_free;
 static u64 files_open;

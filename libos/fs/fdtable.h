@@ -1,10 +1,10 @@
 /*
  * fdtable.h - the descriptor table of a process, for the code of libos/fs itself.
  *
- * Readers take no lock. struct file memory is never given back to the allocator for another use, so a
- * reader may look at the count of a file that is being freed: it takes a reference only if the count is
- * not zero, and then looks again whether the slot still holds that file. Arrays that were outgrown stay
- * until the table goes.
+ * Readers take no lock. struct file memory is never given back to the allocator for another use, so
+ * a reader may look at the count of a file that is being freed: it takes a reference only if the
+ * count is not zero, and then looks again whether the slot still holds that file. Arrays that were
+ * outgrown stay until the table goes.
  */
 #ifndef LIBOS_FS_FDTABLE_H
 #define LIBOS_FS_FDTABLE_H
@@ -37,8 +37,9 @@ static inline size_t fdarray_size(u32 max)
 }
 
 /*
- * The file of fd without a reference where none is needed: a process with a single thread cannot close
- * it under itself. *ref says whether fd_put_fast() has to drop one. NULL: not open. O_PATH files included.
+ * The file of fd without a reference where none is needed: a process with a single thread cannot
+ * close it under itself. *ref says whether fd_put_fast() has to drop one. NULL: not open. O_PATH
+ * files included.
  */
 struct file *fd_get_any(struct fdtable *t, int fd);
 static inline struct file *fd_get_fast(int fd, bool *ref)
@@ -66,8 +67,8 @@ int fd_install_at(struct fdtable *t, struct file *f, int fd, u32 fdflags);
 /* Next open descriptor >= fd in t, or -1: for /proc/PID/fd. */
 int fd_next_open(struct fdtable *t, int fd);
 /*
- * The dentry of fd without a reference: valid while the caller holds the name space lock exclusive. NULL: not open, or
- * a file without one.
+ * The dentry of fd without a reference: valid while the caller holds the name space lock exclusive.
+ * NULL: not open, or a file without one.
  */
 struct dentry *fd_peek_dentry(struct fdtable *t, int fd);
 /* FD_CLOEXEC or 0; -EBADF. */

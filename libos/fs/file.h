@@ -13,7 +13,8 @@ struct inode;
 struct dentry;
 struct kstat;
 
-/* A poll in progress. poll functions call poll_wait() for each queue that can change their answer. */
+/* A poll in progress. poll functions call poll_wait() for each queue that can change their answer.
+ */
 struct poll_table {
 	void (*queue)(struct poll_table *pt, struct file *f, struct waitq *q);
 };
@@ -25,23 +26,28 @@ static inline void poll_wait(struct poll_table *pt, struct file *f, struct waitq
 
 /* Entries of getdents64 go through emit; false: buffer full, stop, come again at this offset. */
 struct dir_context {
-	bool (*emit)(struct dir_context *ctx, const char *name, size_t len, u64 ino, u8 type, s64 next_pos);
+	bool (*emit)(struct dir_context *ctx, const char *name, size_t len, u64 ino, u8 type,
+		     s64 next_pos);
 	s64 pos;
 };
 
 struct file_ops {
 	const char *name; /* kind, for strace and /proc/self/fd ("pipe", "eventfd", ...) */
-	/* pos: file offset to use and advance, NULL for streams. Returns bytes or -errno; may sleep. */
+	/* pos: file offset to use and advance, NULL for streams. Returns bytes or -errno; may
+	 * sleep. */
 	ssize_t (*read)(struct file *f, struct iov_iter *to, u64 *pos);
 	ssize_t (*write)(struct file *f, struct iov_iter *from, u64 *pos);
-	/* EPOLL* mask of what is ready now; pt may be NULL. NULL function: always readable and writable. */
+	/* EPOLL* mask of what is ready now; pt may be NULL. NULL function: always readable and
+	 * writable. */
 	u32 (*poll)(struct file *f, struct poll_table *pt);
 	long (*ioctl)(struct file *f, unsigned cmd, u64 arg);
 	s64 (*llseek)(struct file *f, s64 off, int whence);
-	bool lseek_zero; /* a stream, but lseek(2) answers 0 instead of ESPIPE (eventfd and its kind) */
+	bool lseek_zero; /* a stream, but lseek(2) answers 0 instead of ESPIPE (eventfd and its
+			    kind) */
 	/*
-	 * Backing of file pages for mmap: see mm.h. NULL: not mappable (-ENODEV). Pages of CTL_FD_SHM come
-	 * with a reference each, whatever the mapping; the caller gives it back with shm_put().
+	 * Backing of file pages for mmap: see mm.h. NULL: not mappable (-ENODEV). Pages of
+	 * CTL_FD_SHM come with a reference each, whatever the mapping; the caller gives it back
+	 * with shm_put().
 	 */
 	s64 (*map_pages)(struct file *f, u64 pgoff, u64 n, bool shared_write, int *fd, u64 *off);
 	int (*iterate)(struct file *f, struct dir_context *ctx);
@@ -61,13 +67,13 @@ struct file {
 	u32 flags; /* O_* status flags; O_RDONLY/WRONLY/RDWR in O_ACCMODE; O_PATH */
 	u64 pos;
 	struct mutex pos_lock; /* read/write/lseek on a shared offset */
-	void *priv; /* of the kind */
+	void *priv;	       /* of the kind */
 	struct dentry *dentry; /* of the file system, or NULL */
-	struct inode *inode; /* of the file system, or NULL */
+	struct inode *inode;   /* of the file system, or NULL */
 	spinlock_t ep_lock;
 	struct list_head ep_links; /* epoll registrations on this file (ipc/epoll.c) */
-	int owner; /* F_SETOWN */
-	u32 seals; /* memfd */
+	int owner;		   /* F_SETOWN */
+	u32 seals;		   /* memfd */
 };
 
 #define FMODE_CAN_READ(f) (((f)->flags & O_ACCMODE) != O_WRONLY && !((f)->flags & O_PATH))
@@ -102,13 +108,15 @@ void fdtable_destroy(struct fdtable *t);
 int vfs_init(void);
 /* Working directory of init_proc at boot; path in libOS memory. 0 or -errno. */
 int vfs_set_cwd(const char *path);
-/* In-kernel open for exec; file with a reference or err_ptr. Follows symlinks from init_proc's root. */
+/* In-kernel open for exec; file with a reference or err_ptr. Follows symlinks from init_proc's
+ * root. */
 struct file *file_open(const char *path, int flags, u32 mode);
 /* In-kernel read at an offset into libOS memory. */
 ssize_t file_read_kernel(struct file *f, void *buf, size_t n, u64 off);
 /* If the whole file is image data in place: pointer to it, else NULL. */
 const void *file_image_data(struct file *f, u64 *size);
-/* The displaced system call sites of an image file (abi/image.h), sorted by trampoline; NULL: none. */
+/* The displaced system call sites of an image file (abi/image.h), sorted by trampoline; NULL: none.
+ */
 struct jfs_site;
 const struct jfs_site *file_sites(struct file *f, u32 *count);
 /* Absolute path of an open file into buf; returns length or -errno (" (deleted)" as Linux). */

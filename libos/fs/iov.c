@@ -24,8 +24,10 @@ void iov_iter_kernel(struct iov_iter *it, void *base, size_t len)
 	it->kernel = true;
 }
 
-/* readv(2): "EINVAL: the sum of the iov_len values overflows ssize_t, or the count is out of range". */
-int iov_iter_import(struct iov_iter *it, u64 uiov, u64 nr, struct iovec_k small[8], struct iovec_k **heap)
+/* readv(2): "EINVAL: the sum of the iov_len values overflows ssize_t, or the count is out of
+ * range". */
+int iov_iter_import(struct iov_iter *it, u64 uiov, u64 nr, struct iovec_k small[8],
+		    struct iovec_k **heap)
 {
 	struct iovec_k *v = small;
 	size_t total = 0;

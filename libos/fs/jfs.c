@@ -13,8 +13,8 @@ static bool table_ok(u64 off, u64 count, u64 elem, u64 size)
 {
 	u64 len, end;
 
-	return !__builtin_mul_overflow(count, elem, &len) && !__builtin_add_overflow(off, len, &end) &&
-	       end <= size;
+	return !__builtin_mul_overflow(count, elem, &len) &&
+	       !__builtin_add_overflow(off, len, &end) && end <= size;
 }
 
 int jfs_init(struct jfs *fs, const void *base, u64 size, u64 fd_off)
@@ -37,8 +37,7 @@ int jfs_init(struct jfs *fs, const void *base, u64 size, u64 fd_off)
 	fs->base = b;
 	fs->size = size;
 	fs->fd_off = fd_off;
-	if (!jfs_inode_get(fs, s->root_ino) ||
-	    (fs->inodes[s->root_ino].mode & S_IFMT) != S_IFDIR)
+	if (!jfs_inode_get(fs, s->root_ino) || (fs->inodes[s->root_ino].mode & S_IFMT) != S_IFDIR)
 		return -EINVAL;
 	return 0;
 }
@@ -56,8 +55,8 @@ const struct jfs_inode *jfs_inode_get(const struct jfs *fs, u32 ino)
 	return i;
 }
 
-const struct jfs_dirent *jfs_lookup(const struct jfs *fs, const struct jfs_inode *dir, const char *name,
-				    size_t len)
+const struct jfs_dirent *jfs_lookup(const struct jfs *fs, const struct jfs_inode *dir,
+				    const char *name, size_t len)
 {
 	u32 lo = dir->first_dirent, hi = lo + dir->dirent_count;
 
@@ -87,7 +86,8 @@ const u8 *jfs_data(const struct jfs *fs, const struct jfs_inode *ino)
 	u64 end;
 
 	if ((ino->mode & S_IFMT) == S_IFLNK) {
-		if (__builtin_add_overflow(ino->data_off, ino->size, &end) || end > fs->super->names_len)
+		if (__builtin_add_overflow(ino->data_off, ino->size, &end) ||
+		    end > fs->super->names_len)
 			return NULL;
 		return (const u8 *)fs->names + ino->data_off;
 	}

@@ -1,9 +1,10 @@
 /*
- * locks.c - advisory locks: flock(2), and the record locks of fcntl(2), of processes and of open files.
+ * locks.c - advisory locks: flock(2), and the record locks of fcntl(2), of processes and of open
+ * files.
  *
- * Locks hang off their inode. The record locks of one owner (a process, or an open file for F_OFD_*) do not
- * overlap and stand in ascending order, together. All waiters of an inode share a wait queue and try again
- * when any lock goes.
+ * Locks hang off their inode. The record locks of one owner (a process, or an open file for
+ * F_OFD_*) do not overlap and stand in ascending order, together. All waiters of an inode share a
+ * wait queue and try again when any lock goes.
  *
  * Lock order: lock_context.lock; blocked_lock is a leaf below it.
  */
@@ -68,7 +69,8 @@ static struct lock_context *context_of(struct inode *i)
 	list_init(&c->records);
 	list_init(&c->flocks);
 	waitq_init(&c->wait);
-	if (__atomic_compare_exchange_n(&i->locks, &expected, c, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	if (__atomic_compare_exchange_n(&i->locks, &expected, c, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE))
 		return c;
 	kfree(c, sizeof(*c));
 	return expected;
@@ -93,7 +95,7 @@ static struct record *find_conflict(struct lock_context *c, const struct record 
 {
 	struct record *r;
 
-	list_for_each_entry(r, &c->records, link)
+	list_for_each_entry (r, &c->records, link)
 		if (r->owner != want->owner && r->start <= want->end && want->start <= r->end &&
 		    (r->type == F_WRLCK || want->type == F_WRLCK))
 			return r;
@@ -101,8 +103,8 @@ static struct record *find_conflict(struct lock_context *c, const struct record 
 }
 
 /*
- * Makes [want->start, want->end] of want's owner be want->type (F_UNLCK: nothing). spare: two records, of which what is
- * used is set to NULL. lock held; conflicts were looked for.
+ * Makes [want->start, want->end] of want's owner be want->type (F_UNLCK: nothing). spare: two
+ * records, of which what is used is set to NULL. lock held; conflicts were looked for.
  */
 static void apply(struct lock_context *c, const struct record *want, struct record *spare[2],
 		  struct list_head *freed)
@@ -111,13 +113,14 @@ static void apply(struct lock_context *c, const struct record *want, struct reco
 	struct list_head *at = &c->records; /* the new record goes before this */
 	s64 start = want->start, end = want->end;
 
-	list_for_each_entry_safe(r, next, &c->records, link) {
+	list_for_each_entry_safe (r, next, &c->records, link) {
 		if (r->owner != want->owner)
 			continue;
 		at = r->link.next; /* behind the last of this owner, unless a later one is found */
 		if (r->type == want->type) {
 			/* Neighbours of the same type melt together. */
-			if ((start > 0 && r->end < start - 1) || (end < OFFSET_MAX && r->start > end + 1)) {
+			if ((start > 0 && r->end < start - 1) ||
+			    (end < OFFSET_MAX && r->start > end + 1)) {
 				if (r->start > end) {
 					at = &r->link;
 					break;
@@ -180,7 +183,7 @@ static void free_records(struct list_head *freed)
 /* Tries once: 0, -EAGAIN, or -ENOMEM; *by: the owner in the way. */
 static int try_record(struct lock_context *c, const struct record *want, const void **by)
 {
-	struct record *spare[2] = { kmalloc(sizeof(struct record)), kmalloc(sizeof(struct record)) };
+	struct record *spare[2] = {kmalloc(sizeof(struct record)), kmalloc(sizeof(struct record))};
 	struct list_head freed = LIST_HEAD_INIT(freed);
 	struct record *r;
 	int err = 0;
@@ -218,7 +221,7 @@ static bool would_deadlock(const void *owner, const void *by)
 	for (int step = 0; by && step < MAX_CHAIN && !found; step++) {
 		const void *next = NULL;
 
-		list_for_each_entry(b, &blocked_list, link)
+		list_for_each_entry (b, &blocked_list, link)
 			if (b->owner == by) {
 				next = b->by;
 				break;
@@ -248,7 +251,7 @@ static bool attempt(struct lock_context *c, struct record *want, struct blocked 
 static long set_record(struct inode *i, struct record *want, bool wait)
 {
 	struct lock_context *c = context_of(i);
-	struct blocked b = { .owner = want->owner };
+	struct blocked b = {.owner = want->owner};
 	const void *by;
 	int err;
 	long r;
@@ -339,8 +342,9 @@ static long get_record(struct inode *i, const struct record *want, struct flock_
 long fcntl_lock(struct file *f, int fd, unsigned cmd, u64 arg)
 {
 	bool ofd = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
-	struct record want = { .ofd = ofd, .owner = ofd ? (void *)f : current_proc(),
-			       .pid = ofd ? -1 : current_proc()->pid };
+	struct record want = {.ofd = ofd,
+			      .owner = ofd ? (void *)f : current_proc(),
+			      .pid = ofd ? -1 : current_proc()->pid};
 	struct flock_k l;
 	long r;
 
@@ -380,7 +384,7 @@ static void drop_records(struct lock_context *c, const void *owner)
 	struct record *r, *next;
 
 	spin_lock(&c->lock);
-	list_for_each_entry_safe(r, next, &c->records, link)
+	list_for_each_entry_safe (r, next, &c->records, link)
 		if (r->owner == owner)
 			list_move_tail(&r->link, &freed);
 	spin_unlock(&c->lock);
@@ -403,7 +407,7 @@ static bool drop_flock(struct lock_context *c, struct file *f, int keep)
 	bool have = false;
 
 	spin_lock(&c->lock);
-	list_for_each_entry(l, &c->flocks, link)
+	list_for_each_entry (l, &c->flocks, link)
 		if (l->file == f) {
 			have = l->type == keep;
 			if (!have) {
@@ -426,7 +430,7 @@ static bool try_flock(struct lock_context *c, struct file_lock *want)
 	bool ok = true;
 
 	spin_lock(&c->lock);
-	list_for_each_entry(l, &c->flocks, link)
+	list_for_each_entry (l, &c->flocks, link)
 		if (l->file != want->file && (l->type == LOCK_EX || want->type == LOCK_EX)) {
 			ok = false;
 			break;

@@ -1,12 +1,13 @@
 /*
  * memdata.c - contents of regular files of a memfs: pages of the page store over the image's data.
  *
- * A file page is, in this order: the page in inode->reg.pages; the image's data below reg.lower_size; zeros.
- * A page that is written is taken out of the image first, one page at a time. lower_size only shrinks,
- * and is then a multiple of the page size, so that an image page which is mapped shows no stale tail.
+ * A file page is, in this order: the page in inode->reg.pages; the image's data below
+ * reg.lower_size; zeros. A page that is written is taken out of the image first, one page at a
+ * time. lower_size only shrinks, and is then a multiple of the page size, so that an image page
+ * which is mapped shows no stale tail.
  *
- * inode->mutex serializes what changes contents; inode->lock guards size and the page tree. Readers take
- * inode->lock for the lookup only, hold a reference to the page while they copy, and take no
+ * inode->mutex serializes what changes contents; inode->lock guards size and the page tree. Readers
+ * take inode->lock for the lookup only, hold a reference to the page while they copy, and take no
  * lock at all while the file has no pages of its own.
  */
 #include <linux/falloc.h>
@@ -131,8 +132,8 @@ static size_t lower_bytes(const struct inode *i, u64 idx)
 }
 
 /*
- * The page of the store for file page idx, made if there is none; filled with the image's data unless `whole`
- * (all of it will be written). inode->mutex held. Page or -ENOSPC.
+ * The page of the store for file page idx, made if there is none; filled with the image's data
+ * unless `whole` (all of it will be written). inode->mutex held. Page or -ENOSPC.
  */
 static s64 own_page(struct inode *i, u64 idx, bool whole)
 {
@@ -165,8 +166,8 @@ static s64 own_page(struct inode *i, u64 idx, bool whole)
 }
 
 /*
- * As own_page(), and where neither pages nor the image are at idx and behind, up to n pages at once. A hint: what
- * could not be had at once comes page by page.
+ * As own_page(), and where neither pages nor the image are at idx and behind, up to n pages at
+ * once. A hint: what could not be had at once comes page by page.
  */
 static s64 own_run(struct inode *i, u64 idx, u64 n)
 {
@@ -206,7 +207,7 @@ static s64 write_limit(u64 pos, u64 n)
 	u64 lim = current_proc() ? READ_ONCE(current_proc()->rlim[RLIMIT_FSIZE].cur) : ~0ull;
 
 	if (n && pos >= lim) {
-		struct siginfo_k info = { .signo = SIGXFSZ_NR, .code = 0 /* SI_USER */ };
+		struct siginfo_k info = {.signo = SIGXFSZ_NR, .code = 0 /* SI_USER */};
 
 		signal_send_thread(current(), &info);
 		return -EFBIG;
@@ -347,7 +348,8 @@ int memfs_truncate(struct inode *i, u64 size)
 		if (limit < 0)
 			err = (int)limit;
 	}
-	if ((size > i->size && i->reg.seals & F_SEAL_GROW) || (size < i->size && i->reg.seals & F_SEAL_SHRINK))
+	if ((size > i->size && i->reg.seals & F_SEAL_GROW) ||
+	    (size < i->size && i->reg.seals & F_SEAL_SHRINK))
 		err = -EPERM;
 	if (!err && size != i->size)
 		err = set_size(i, size);
@@ -391,7 +393,8 @@ static int punch(struct inode *i, u64 off, u64 len)
 	if (err)
 		return err;
 	if (last > first) {
-		/* Where the image shines through, a page of zeros covers it, unless all behind goes too. */
+		/* Where the image shines through, a page of zeros covers it, unless all behind goes
+		 * too. */
 		if (i->reg.lower_size > first && i->reg.lower_size <= last) {
 			spin_lock(&i->lock);
 			WRITE_ONCE(i->reg.lower_size, first);
@@ -415,7 +418,8 @@ int memfs_fallocate(struct inode *i, int mode, u64 off, u64 len)
 
 	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
 		return -EOPNOTSUPP;
-	if (mode & FALLOC_FL_PUNCH_HOLE && (!(mode & FALLOC_FL_KEEP_SIZE) || mode & FALLOC_FL_ZERO_RANGE))
+	if (mode & FALLOC_FL_PUNCH_HOLE &&
+	    (!(mode & FALLOC_FL_KEEP_SIZE) || mode & FALLOC_FL_ZERO_RANGE))
 		return -EOPNOTSUPP;
 	if (mode & FALLOC_FL_ZERO_RANGE)
 		return -EOPNOTSUPP; /* as tmpfs */
@@ -429,14 +433,17 @@ int memfs_fallocate(struct inode *i, int mode, u64 off, u64 len)
 	else if (i->reg.seals & F_SEAL_GROW && end > i->size)
 		err = -EPERM;
 	else {
-		s64 limit = end > i->size && !(mode & FALLOC_FL_KEEP_SIZE) ? write_limit(end - 1, 1) : 0;
+		s64 limit = end > i->size && !(mode & FALLOC_FL_KEEP_SIZE) ? write_limit(end - 1, 1)
+									   : 0;
 		u64 made_from = page_down(off);
 
 		if (limit < 0)
 			err = (int)limit;
 		for (u64 at = made_from; !err && at < end; at += PAGE_SIZE) {
-			s64 page = lower_bytes(i, at >> PAGE_SHIFT) ? 0 :
-				   own_run(i, at >> PAGE_SHIFT, (end - at + PAGE_SIZE - 1) >> PAGE_SHIFT);
+			s64 page = lower_bytes(i, at >> PAGE_SHIFT)
+					   ? 0
+					   : own_run(i, at >> PAGE_SHIFT,
+						     (end - at + PAGE_SIZE - 1) >> PAGE_SHIFT);
 
 			if (page < 0)
 				err = (int)page;
@@ -465,7 +472,8 @@ static int reg_fallocate(struct file *f, int mode, u64 off, u64 len)
 
 u64 memfs_blocks(struct inode *i)
 {
-	u64 lower = page_up(i->reg.lower_size) >> PAGE_SHIFT, page, idx = 0, own = i->reg.pages.nr_pages;
+	u64 lower = page_up(i->reg.lower_size) >> PAGE_SHIFT, page, idx = 0,
+	    own = i->reg.pages.nr_pages;
 
 	spin_lock(&i->lock);
 	/* Pages that cover the image are counted once. */
@@ -597,7 +605,13 @@ static int reg_fsync(struct file *f)
 }
 
 const struct file_ops memfs_reg_fops = {
-	.name = "file", .read = reg_read, .write = reg_write, .llseek = reg_llseek,
-	.map_pages = reg_map_pages, .truncate = reg_truncate, .fallocate = reg_fallocate, .fsync = reg_fsync,
+	.name = "file",
+	.read = reg_read,
+	.write = reg_write,
+	.llseek = reg_llseek,
+	.map_pages = reg_map_pages,
+	.truncate = reg_truncate,
+	.fallocate = reg_fallocate,
+	.fsync = reg_fsync,
 	.getattr = file_getattr,
 };

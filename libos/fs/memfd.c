@@ -16,7 +16,8 @@
 #define MEMFD_NAME_MAX 249
 #define MFD_KNOWN (MFD_CLOEXEC | MFD_ALLOW_SEALING | 8u /* NOEXEC_SEAL */ | 16u /* EXEC */)
 #define SEAL_EXEC 0x20
-#define SEALS_KNOWN (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | SEAL_EXEC)
+#define SEALS_KNOWN                                                                                \
+	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | SEAL_EXEC)
 
 /* The file system that memfds live in; mounted nowhere. */
 static struct super *memfd_super(void)
@@ -27,7 +28,8 @@ static struct super *memfd_super(void)
 	if (s)
 		return s;
 	s = memfs_mount("tmpfs", "tmpfs", "", TMPFS_MAGIC, 0777, NULL);
-	if (!s || __atomic_compare_exchange_n(&sb, &expected, s, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	if (!s || __atomic_compare_exchange_n(&sb, &expected, s, false, __ATOMIC_ACQ_REL,
+					      __ATOMIC_ACQUIRE))
 		return s;
 	return expected; /* two first calls at once: the other's is taken */
 }
@@ -45,7 +47,8 @@ long sys_memfd_create(u64 uname, u32 flags)
 	if (flags & ~MFD_KNOWN || (flags & 24) == 24)
 		return -EINVAL;
 	memcpy(name, MEMFD_PREFIX, sizeof(MEMFD_PREFIX) - 1);
-	n = strncpy_from_user(name + sizeof(MEMFD_PREFIX) - 1, (const char *)uname, MEMFD_NAME_MAX + 1);
+	n = strncpy_from_user(name + sizeof(MEMFD_PREFIX) - 1, (const char *)uname,
+			      MEMFD_NAME_MAX + 1);
 	if (n < 0)
 		return n == -ENAMETOOLONG ? -EINVAL : n;
 	if (!sb)

@@ -273,7 +273,8 @@ struct dentry *memfs_add(struct dentry *parent, const char *name, u32 len, struc
 	return d;
 }
 
-/* A whiteout for d's name, if the image has that name there: made before d goes, so that nothing can fail after. */
+/* A whiteout for d's name, if the image has that name there: made before d goes, so that nothing
+ * can fail after. */
 static int prepare_whiteout(struct dentry *d, struct dentry **w)
 {
 	*w = NULL;
@@ -338,7 +339,8 @@ int memfs_remove(struct dentry *d)
 	return 0;
 }
 
-int memfs_rename(struct dentry *d, struct dentry *parent, const char *name, u32 len, struct dentry *target)
+int memfs_rename(struct dentry *d, struct dentry *parent, const char *name, u32 len,
+		 struct dentry *target)
 {
 	struct dentry *old_parent = d->parent, *w, *white;
 	bool pinned = d->flags & DENTRY_PINNED, is_dir = S_ISDIR(d->inode->mode);
@@ -472,7 +474,8 @@ int memfs_link(struct dentry *parent, const char *name, u32 len, struct inode *i
 	return 0;
 }
 
-/* Directories: ".", "..", the names of the image by their index, then the others by their cookie. */
+/* Directories: ".", "..", the names of the image by their index, then the others by their cookie.
+ */
 
 static bool is_hidden(struct dentry *dir, const char *name, u32 len)
 {
@@ -503,15 +506,17 @@ static int memfs_iterate(struct file *f, struct dir_context *ctx)
 		ctx->pos = 1;
 	}
 	if (ctx->pos == 1) {
-		struct dentry *up = dir == dir->sb->root && dir->sb->mountpoint ?
-					    dir->sb->mountpoint->parent : dir->parent;
+		struct dentry *up = dir == dir->sb->root && dir->sb->mountpoint
+					    ? dir->sb->mountpoint->parent
+					    : dir->parent;
 
 		if (!ctx->emit(ctx, "..", 2, up->inode->ino, S_IFDIR >> 12, 2))
 			goto out;
 		ctx->pos = 2;
 	}
 	while ((u64)ctx->pos < lower_end) {
-		const struct jfs_dirent *e = &jfs.dirents[inode->lower->first_dirent + (u64)ctx->pos - 2];
+		const struct jfs_dirent *e =
+			&jfs.dirents[inode->lower->first_dirent + (u64)ctx->pos - 2];
 		const char *name = jfs.names + e->name_off;
 
 		if ((u64)e->name_off + e->name_len <= jfs.super->names_len &&
@@ -520,12 +525,13 @@ static int memfs_iterate(struct file *f, struct dir_context *ctx)
 			goto out;
 		ctx->pos++;
 	}
-	list_for_each_entry(d, &inode->dir.upper, upper_link) {
+	list_for_each_entry (d, &inode->dir.upper, upper_link) {
 		s64 at = (s64)(lower_end + d->cookie);
 
 		if (at < ctx->pos || !d->inode)
 			continue;
-		if (!ctx->emit(ctx, d->name, d->len, d->inode->ino, (u8)(d->inode->mode >> 12 & 15), at + 1))
+		if (!ctx->emit(ctx, d->name, d->len, d->inode->ino, (u8)(d->inode->mode >> 12 & 15),
+			       at + 1))
 			goto out;
 		ctx->pos = at + 1;
 	}
@@ -557,8 +563,12 @@ static int dir_fsync(struct file *f)
 }
 
 const struct file_ops memfs_dir_fops = {
-	.name = "directory", .read = dir_read, .llseek = dir_llseek, .iterate = memfs_iterate,
-	.fsync = dir_fsync, .getattr = file_getattr,
+	.name = "directory",
+	.read = dir_read,
+	.llseek = dir_llseek,
+	.iterate = memfs_iterate,
+	.fsync = dir_fsync,
+	.getattr = file_getattr,
 };
 
 static void memfs_getattr(struct inode *inode, struct kstat *st)
@@ -569,17 +579,17 @@ static void memfs_getattr(struct inode *inode, struct kstat *st)
 				 (inode->lower ? inode->lower->dirent_count : 0));
 }
 
-const struct inode_ops memfs_dir_ops = { .lookup = memfs_lookup, .getattr = memfs_getattr,
-					 .free = memfs_free };
-const struct inode_ops memfs_file_ops = { .getattr = memfs_getattr, .free = memfs_free };
-const struct inode_ops memfs_link_ops = { .get_link = memfs_get_link, .free = memfs_free };
+const struct inode_ops memfs_dir_ops = {
+	.lookup = memfs_lookup, .getattr = memfs_getattr, .free = memfs_free};
+const struct inode_ops memfs_file_ops = {.getattr = memfs_getattr, .free = memfs_free};
+const struct inode_ops memfs_link_ops = {.get_link = memfs_get_link, .free = memfs_free};
 
 /* dev.c, and fifos of ipc/pipe.c */
 int special_open(struct inode *inode, struct file *f);
-const struct inode_ops memfs_special_ops = { .open = special_open, .free = memfs_free };
+const struct inode_ops memfs_special_ops = {.open = special_open, .free = memfs_free};
 
-struct super *memfs_mount(const char *type, const char *source, const char *options, u32 magic, u32 mode,
-			  const struct jfs_inode *lower)
+struct super *memfs_mount(const char *type, const char *source, const char *options, u32 magic,
+			  u32 mode, const struct jfs_inode *lower)
 {
 	static u32 last_dev = 31;
 	struct super *sb = kzalloc(sizeof(*sb));

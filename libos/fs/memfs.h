@@ -1,11 +1,12 @@
 /*
  * memfs.h - the writable file system in memory, which may have the image below it.
  *
- * The root file system is one memfs whose directories and files may be backed by the image (jfs.h). An inode of
- * the image is made when a walk first finds it. What differs from the image stays in memory: names in the
- * directory's list of pinned dentries (a negative one hides a name of the image), contents page by page, attributes
- * in the inode, which is then dirty and stays as long as it has names. So nothing is ever copied up
- * as a whole, and renaming a directory of the image moves one dentry.
+ * The root file system is one memfs whose directories and files may be backed by the image (jfs.h).
+ * An inode of the image is made when a walk first finds it. What differs from the image stays in
+ * memory: names in the directory's list of pinned dentries (a negative one hides a name of the
+ * image), contents page by page, attributes in the inode, which is then dirty and stays as long as
+ * it has names. So nothing is ever copied up as a whole, and renaming a directory of the image
+ * moves one dentry.
  */
 #ifndef LIBOS_FS_MEMFS_H
 #define LIBOS_FS_MEMFS_H
@@ -27,20 +28,22 @@ u64 memfs_used_pages(void);
 bool memfs_charge(u64 pages);
 void memfs_uncharge(u64 pages);
 
-struct super *memfs_mount(const char *type, const char *source, const char *options, u32 magic, u32 mode,
-			  const struct jfs_inode *lower);
+struct super *memfs_mount(const char *type, const char *source, const char *options, u32 magic,
+			  u32 mode, const struct jfs_inode *lower);
 
 /* Names. All: name space lock held exclusive; permissions and kinds were checked by the caller. */
 
 /* A new inode owned by current in directory dir; mode with type. err_ptr(-ENOSPC). */
 struct inode *memfs_new_inode(struct super *sb, const struct inode *dir, u32 mode, u64 rdev);
-/* Enters inode under a name that does not exist; takes over its reference. The dentry, or err_ptr. */
+/* Enters inode under a name that does not exist; takes over its reference. The dentry, or err_ptr.
+ */
 struct dentry *memfs_add(struct dentry *parent, const char *name, u32 len, struct inode *inode);
 /* Removes the name d; of a directory that memfs_empty() knows to be so. -ENOSPC. */
 int memfs_remove(struct dentry *d);
 bool memfs_empty(struct dentry *dir);
 /* Moves d to parent/name, where target (or NULL) stands now and is removed. */
-int memfs_rename(struct dentry *d, struct dentry *parent, const char *name, u32 len, struct dentry *target);
+int memfs_rename(struct dentry *d, struct dentry *parent, const char *name, u32 len,
+		 struct dentry *target);
 int memfs_exchange(struct dentry *a, struct dentry *b);
 /* Another name for inode. */
 int memfs_link(struct dentry *parent, const char *name, u32 len, struct inode *inode);

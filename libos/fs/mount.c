@@ -81,11 +81,13 @@ int vfs_init(void)
 	init_proc->root = dget(top);
 	init_proc->cwd = dget(top);
 	init_proc->umask = 0;
-	err = mount_at("/dev", memfs_mount("tmpfs", "tmpfs", "size=65536k,mode=755", TMPFS_MAGIC, 0755, NULL));
+	err = mount_at("/dev", memfs_mount("tmpfs", "tmpfs", "size=65536k,mode=755", TMPFS_MAGIC,
+					   0755, NULL));
 	if (!err)
 		err = dev_populate();
 	if (!err)
-		err = mount_at("/dev/shm", memfs_mount("tmpfs", "shm", "", TMPFS_MAGIC, 01777, NULL));
+		err = mount_at("/dev/shm",
+			       memfs_mount("tmpfs", "shm", "", TMPFS_MAGIC, 01777, NULL));
 	if (!err)
 		err = mount_at("/proc", procfs_mount());
 	if (!err)

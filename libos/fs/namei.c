@@ -1,9 +1,9 @@
 /*
  * namei.c - the path walk: path_resolution(7), symbolic links, mounts, "..", chroot.
  *
- * A walk first tries with the lock shared. When it needs something that is not in the cache, it starts over with
- * the lock exclusive (-ECHILD inside this file only), which is also how all walks through /proc go: those
- * dentries are made anew each time.
+ * A walk first tries with the lock shared. When it needs something that is not in the cache, it
+ * starts over with the lock exclusive (-ECHILD inside this file only), which is also how all walks
+ * through /proc go: those dentries are made anew each time.
  */
 #include "libos/fs/namei.h"
 
@@ -62,7 +62,8 @@ struct dentry *path_start(int dfd, const char *path, u32 flags, struct file **f)
 	return (*f)->dentry;
 }
 
-/* Moves to d, which the walk comes to hold if it is a made-up one. owned: d comes with a reference. */
+/* Moves to d, which the walk comes to hold if it is a made-up one. owned: d comes with a reference.
+ */
 static void hold(struct path_walk *w, struct dentry **slot, struct dentry *d, bool owned)
 {
 	struct dentry *old = *slot;
@@ -91,7 +92,8 @@ static struct dentry *cross_mounts(struct dentry *d)
 	return d;
 }
 
-/* The entry `name` of directory dir, mounts crossed. NULL: none; err_ptr. *owned: it comes with a reference. */
+/* The entry `name` of directory dir, mounts crossed. NULL: none; err_ptr. *owned: it comes with a
+ * reference. */
 static struct dentry *lookup(struct path_walk *w, struct dentry *dir, const char *name, u32 len,
 			     bool *owned)
 {
@@ -147,7 +149,8 @@ static const char *skip_slashes(const char *p, const char *end)
 }
 
 /*
- * Takes up the text of a symbolic link that was found at w->child; the rest of the path waits. `*p` and
+ * Takes up the text of a symbolic link that was found at w->child; the rest of the path waits. `*p`
+ * and
  * `*end` become the text. Returns 0, or -errno; or 1 if the link led to a place by itself.
  */
 static int enter_link(struct path_walk *w, struct inode *link, const char **p, const char **end)
@@ -292,12 +295,13 @@ int walk(struct path_walk *w, const char *path)
 				dput_locked(d);
 			return err;
 		}
-		if (S_ISLNK(d->inode->mode) &&
-		    (!last || w->flags & WALK_FOLLOW || (w->must_dir && !(w->flags & WALK_PARENT)))) {
+		if (S_ISLNK(d->inode->mode) && (!last || w->flags & WALK_FOLLOW ||
+						(w->must_dir && !(w->flags & WALK_PARENT)))) {
 			err = enter_link(w, d->inode, &p, &end);
 			if (err <= 0) {
 				if (owned)
-					hold(w, &w->held_child, d, true); /* its text may be needed */
+					hold(w, &w->held_child, d,
+					     true); /* its text may be needed */
 				if (err)
 					return err;
 				if (*p == '/') {

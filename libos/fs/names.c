@@ -1,8 +1,10 @@
 /*
- * names.c - calls that create, remove and move names: mkdir, mknod, symlink, link, unlink, rmdir, rename.
+ * names.c - calls that create, remove and move names: mkdir, mknod, symlink, link, unlink, rmdir,
+ * rename.
  *
- * Each is one walk and one change under the exclusive name space lock. The order of the checks decides which
- * errno a caller sees; it is that of Linux (fs/namei.c's documented behaviour in the man pages).
+ * Each is one walk and one change under the exclusive name space lock. The order of the checks
+ * decides which errno a caller sees; it is that of Linux (fs/namei.c's documented behaviour in the
+ * man pages).
  */
 #include <linux/capability.h>
 #include <linux/fcntl.h>
@@ -49,7 +51,8 @@ int may_create(struct dentry *dir)
 	if (dir->inode->flags & INODE_DEAD)
 		return -ENOENT;
 	if (!dir->sb->memfs)
-		return dir->sb->magic == SYSFS_MAGIC ? -EPERM : -ENOENT; /* procfs: the lookup fails */
+		return dir->sb->magic == SYSFS_MAGIC ? -EPERM
+						     : -ENOENT; /* procfs: the lookup fails */
 	return inode_permission(dir->inode, MAY_WRITE | MAY_EXEC);
 }
 
@@ -97,7 +100,8 @@ static int create_begin(struct path_walk *w, int dfd, const char *path, bool is_
 /* Enters a new inode (or passes on its error) and ends the change. */
 static int create_end(struct path_walk *w, struct inode *i)
 {
-	struct dentry *d = is_err(i) ? (struct dentry *)i : memfs_add(w->parent, w->name, w->len, i);
+	struct dentry *d =
+		is_err(i) ? (struct dentry *)i : memfs_add(w->parent, w->name, w->len, i);
 
 	if (is_err(d) && !is_err(i))
 		iput(i);
@@ -126,7 +130,8 @@ int do_mknodat(int dfd, const char *path, u32 mode, u64 dev)
 		type = S_IFREG;
 	if (type == S_IFDIR)
 		return -EPERM;
-	if (type != S_IFREG && type != S_IFCHR && type != S_IFBLK && type != S_IFIFO && type != S_IFSOCK)
+	if (type != S_IFREG && type != S_IFCHR && type != S_IFBLK && type != S_IFIFO &&
+	    type != S_IFSOCK)
 		return -EINVAL;
 	err = create_begin(&w, dfd, path, false);
 	if (err)
@@ -360,36 +365,36 @@ static int do_renameat2(int old_dfd, const char *old, int new_dfd, const char *n
 
 /* System calls */
 
-#define WITH_PATH(upath, call) \
-	({ \
-		char *path = path_from_user(upath); \
-		long _r; \
-		if (is_err(path)) { \
-			_r = ptr_err(path); \
-		} else { \
-			_r = call; \
-			path_free(path); \
-		} \
-		_r; \
+#define WITH_PATH(upath, call)                                                                     \
+	({                                                                                         \
+		char *path = path_from_user(upath);                                                \
+		long _r;                                                                           \
+		if (is_err(path)) {                                                                \
+			_r = ptr_err(path);                                                        \
+		} else {                                                                           \
+			_r = call;                                                                 \
+			path_free(path);                                                           \
+		}                                                                                  \
+		_r;                                                                                \
 	})
 
-#define WITH_PATHS(uold, unew, call) \
-	({ \
-		char *old = path_from_user(uold), *new; \
-		long _r2; \
-		if (is_err(old)) { \
-			_r2 = ptr_err(old); \
-		} else { \
-			new = path_from_user(unew); \
-			if (is_err(new)) { \
-				_r2 = ptr_err(new); \
-			} else { \
-				_r2 = call; \
-				path_free(new); \
-			} \
-			path_free(old); \
-		} \
-		_r2; \
+#define WITH_PATHS(uold, unew, call)                                                               \
+	({                                                                                         \
+		char *old = path_from_user(uold), *new;                                            \
+		long _r2;                                                                          \
+		if (is_err(old)) {                                                                 \
+			_r2 = ptr_err(old);                                                        \
+		} else {                                                                           \
+			new = path_from_user(unew);                                                \
+			if (is_err(new)) {                                                         \
+				_r2 = ptr_err(new);                                                \
+			} else {                                                                   \
+				_r2 = call;                                                        \
+				path_free(new);                                                    \
+			}                                                                          \
+			path_free(old);                                                            \
+		}                                                                                  \
+		_r2;                                                                               \
 	})
 
 long sys_mkdirat(int dfd, u64 upath, u32 mode)
@@ -416,7 +421,8 @@ long sys_unlinkat(int dfd, u64 upath, int flags)
 {
 	if (flags & ~AT_REMOVEDIR)
 		return -EINVAL;
-	return WITH_PATH(upath, flags & AT_REMOVEDIR ? do_rmdir(dfd, path) : do_unlinkat(dfd, path));
+	return WITH_PATH(upath,
+			 flags & AT_REMOVEDIR ? do_rmdir(dfd, path) : do_unlinkat(dfd, path));
 }
 
 long sys_unlink(u64 upath)

@@ -17,12 +17,12 @@
 #include "libos/mm/usercopy.h"
 #include "libos/proc/proc.h"
 
-#define VALID_OPEN_FLAGS \
-	(O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_DSYNC | __O_SYNC | \
-	 FASYNC | O_DIRECT | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | \
-	 __O_TMPFILE)
+#define VALID_OPEN_FLAGS                                                                           \
+	(O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_DSYNC |     \
+	 __O_SYNC | FASYNC | O_DIRECT | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME |       \
+	 O_CLOEXEC | O_PATH | __O_TMPFILE)
 
-static const struct file_ops path_fops = { .name = "path" };
+static const struct file_ops path_fops = {.name = "path"};
 
 void vfs_file_release(struct file *f)
 {
@@ -109,8 +109,10 @@ static struct file *finish_open(struct dentry *d, u32 flags, bool created)
 	if (err)
 		return err_ptr(err);
 	f = dentry_open(d, flags);
-	if (!is_err(f) && flags & O_TRUNC && !created && S_ISREG(d->inode->mode) && inode_is_memfs(d->inode)) {
-		err = d->inode->size || d->inode->reg.pages.nr_pages ? memfs_truncate(d->inode, 0) : 0;
+	if (!is_err(f) && flags & O_TRUNC && !created && S_ISREG(d->inode->mode) &&
+	    inode_is_memfs(d->inode)) {
+		err = d->inode->size || d->inode->reg.pages.nr_pages ? memfs_truncate(d->inode, 0)
+								     : 0;
 		if (err) {
 			file_put(f);
 			return err_ptr(err);
@@ -202,15 +204,16 @@ static struct file *open_tmpfile(int dfd, const char *path, u32 flags, u32 mode,
 	ns_write_lock();
 	err = dir->sb->memfs ? may_create(dir) : -EOPNOTSUPP;
 	if (!err) {
-		i = memfs_new_inode(dir->sb, dir->inode, S_IFREG | (mode & 07777 & ~fs_proc()->umask), 0);
+		i = memfs_new_inode(dir->sb, dir->inode,
+				    S_IFREG | (mode & 07777 & ~fs_proc()->umask), 0);
 		if (is_err(i)) {
 			err = (int)ptr_err(i);
 		} else {
 			i->nlink = 0;
 			if (!(flags & O_EXCL))
 				i->flags |= INODE_LINKABLE;
-			d = dentry_alloc(dir->sb, dir, name, (u32)snprintf(name, sizeof(name), "#%lu", i->ino),
-					 i);
+			d = dentry_alloc(dir->sb, dir, name,
+					 (u32)snprintf(name, sizeof(name), "#%lu", i->ino), i);
 			if (!d) {
 				iput(i);
 				err = -ENOMEM;
@@ -238,7 +241,8 @@ static struct file *do_open(int dfd, const char *path, u32 flags, u32 mode, u32 
 	if (flags & O_PATH)
 		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	if (flags & __O_TMPFILE) {
-		if ((flags & O_TMPFILE) != O_TMPFILE || flags & O_CREAT || (flags & O_ACCMODE) == O_RDONLY)
+		if ((flags & O_TMPFILE) != O_TMPFILE || flags & O_CREAT ||
+		    (flags & O_ACCMODE) == O_RDONLY)
 			return err_ptr(-EINVAL);
 	} else if (flags & O_CREAT && flags & O_DIRECTORY) {
 		return err_ptr(-EINVAL);
@@ -396,8 +400,8 @@ int file_path(struct file *f, char *buf, size_t size)
 		if (!strcmp(f->ops->name, "pipe") || !strcmp(f->ops->name, "socket"))
 			return snprintf(buf, size, "%s:[%lu]", f->ops->name,
 					file_getattr(f, &st) ? 0ul : st.ino);
-		return snprintf(buf, size, "anon_inode:%s%s%s", f->ops->name[0] == '[' ? "" : "[", f->ops->name,
-				f->ops->name[0] == '[' ? "" : "]");
+		return snprintf(buf, size, "anon_inode:%s%s%s", f->ops->name[0] == '[' ? "" : "[",
+				f->ops->name, f->ops->name[0] == '[' ? "" : "]");
 	}
 	tmp = kmalloc(PATH_MAX_LEN);
 	if (!tmp)

@@ -31,11 +31,13 @@ bool in_group(u32 gid)
 	return cred_in_group(c, c->fsgid, gid);
 }
 
-int inode_permission_cred(const struct inode *inode, int mask, u32 uid, u32 gid, const struct cred *c)
+int inode_permission_cred(const struct inode *inode, int mask, u32 uid, u32 gid,
+			  const struct cred *c)
 {
 	u32 mode = inode->mode, bits;
 
-	if (mask & MAY_WRITE && inode->sb && inode->sb->readonly && !S_ISCHR(mode) && !S_ISFIFO(mode))
+	if (mask & MAY_WRITE && inode->sb && inode->sb->readonly && !S_ISCHR(mode) &&
+	    !S_ISFIFO(mode))
 		return -EROFS;
 	if (uid == inode->uid)
 		bits = mode >> 6;
@@ -46,8 +48,7 @@ int inode_permission_cred(const struct inode *inode, int mask, u32 uid, u32 gid,
 	if (!(mask & ~(int)bits & 7))
 		return 0;
 	/* CAP_DAC_OVERRIDE: everything, but execute only what somebody may execute. */
-	if (fs_capable(CAP_DAC_OVERRIDE) &&
-	    (S_ISDIR(mode) || !(mask & MAY_EXEC) || mode & 0111))
+	if (fs_capable(CAP_DAC_OVERRIDE) && (S_ISDIR(mode) || !(mask & MAY_EXEC) || mode & 0111))
 		return 0;
 	if (fs_capable(CAP_DAC_READ_SEARCH) &&
 	    (mask == MAY_READ || (S_ISDIR(mode) && !(mask & MAY_WRITE))))

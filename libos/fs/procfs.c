@@ -22,22 +22,48 @@ static void show_meminfo(struct text *t, const struct inode *i)
 		const char *key;
 		u64 kb;
 	} rows[] = {
-		{ "MemTotal:", total }, { "MemFree:", avail }, { "MemAvailable:", avail }, { "Buffers:", 0 },
-		{ "Cached:", shmem }, { "SwapCached:", 0 }, { "Active:", total - avail }, { "Inactive:", 0 },
-		{ "Active(anon):", total - avail }, { "Inactive(anon):", 0 }, { "Active(file):", 0 },
-		{ "Inactive(file):", 0 }, { "Unevictable:", 0 }, { "Mlocked:", 0 }, { "SwapTotal:", 0 },
-		{ "SwapFree:", 0 }, { "Dirty:", 0 }, { "Writeback:", 0 }, { "AnonPages:", total - avail },
-		{ "Mapped:", 0 }, { "Shmem:", shmem }, { "KReclaimable:", 0 }, { "Slab:", 0 },
-		{ "SReclaimable:", 0 }, { "SUnreclaim:", 0 }, { "KernelStack:", 0 }, { "PageTables:", 0 },
-		{ "CommitLimit:", total / 2 }, { "Committed_AS:", total - avail },
-		{ "VmallocTotal:", 34359738367 }, { "VmallocUsed:", 0 }, { "VmallocChunk:", 0 },
-		{ "AnonHugePages:", 0 }, { "ShmemHugePages:", 0 },
+		{"MemTotal:", total},
+		{"MemFree:", avail},
+		{"MemAvailable:", avail},
+		{"Buffers:", 0},
+		{"Cached:", shmem},
+		{"SwapCached:", 0},
+		{"Active:", total - avail},
+		{"Inactive:", 0},
+		{"Active(anon):", total - avail},
+		{"Inactive(anon):", 0},
+		{"Active(file):", 0},
+		{"Inactive(file):", 0},
+		{"Unevictable:", 0},
+		{"Mlocked:", 0},
+		{"SwapTotal:", 0},
+		{"SwapFree:", 0},
+		{"Dirty:", 0},
+		{"Writeback:", 0},
+		{"AnonPages:", total - avail},
+		{"Mapped:", 0},
+		{"Shmem:", shmem},
+		{"KReclaimable:", 0},
+		{"Slab:", 0},
+		{"SReclaimable:", 0},
+		{"SUnreclaim:", 0},
+		{"KernelStack:", 0},
+		{"PageTables:", 0},
+		{"CommitLimit:", total / 2},
+		{"Committed_AS:", total - avail},
+		{"VmallocTotal:", 34359738367},
+		{"VmallocUsed:", 0},
+		{"VmallocChunk:", 0},
+		{"AnonHugePages:", 0},
+		{"ShmemHugePages:", 0},
 	};
 
 	for (u32 k = 0; k < ARRAY_SIZE(rows); k++)
 		text_printf(t, "%-15s %8lu kB\n", rows[k].key, rows[k].kb);
-	text_printf(t, "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\n"
-		       "HugePages_Surp:        0\nHugepagesize:       2048 kB\nHugetlb:               0 kB\n");
+	text_printf(t,
+		    "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\n"
+		    "HugePages_Surp:        0\nHugepagesize:       2048 kB\nHugetlb:               "
+		    "0 kB\n");
 }
 
 #define TICKS(ns) ((ns) / 10000000)
@@ -57,15 +83,17 @@ static void show_stat(struct text *t, const struct inode *i)
 		}
 	}
 	up = min(up, TICKS(host_clock_ns(CLOCK_BOOTTIME) - init_proc->start_ns));
-	text_printf(t, "cpu  %lu 0 0 %lu 0 0 0 0 0 0\n", user, up * nr_kthreads - min(user, up * nr_kthreads));
+	text_printf(t, "cpu  %lu 0 0 %lu 0 0 0 0 0 0\n", user,
+		    up * nr_kthreads - min(user, up * nr_kthreads));
 	for (u32 c = 0; c < nr_kthreads; c++) {
 		u64 mine = user / nr_kthreads;
 
 		text_printf(t, "cpu%u %lu 0 0 %lu 0 0 0 0 0 0\n", c, mine, up - min(mine, up));
 		switches += READ_ONCE(kthreads[c].nr_switches);
 	}
-	text_printf(t, "intr 0\nctxt %lu\nbtime %lu\nprocesses %u\nprocs_running 1\nprocs_blocked 0\n"
-		       "softirq 0 0 0 0 0 0 0 0 0 0 0\n",
+	text_printf(t,
+		    "intr 0\nctxt %lu\nbtime %lu\nprocesses %u\nprocs_running 1\nprocs_blocked 0\n"
+		    "softirq 0 0 0 0 0 0 0 0 0 0 0\n",
 		    switches, boot, init_proc->nr_threads);
 }
 
@@ -96,15 +124,17 @@ static int thread_self_link(const struct inode *i, char *buf, size_t size)
 }
 
 static const struct pseudo_entry top[] = {
-	{ .name = "self", .mode = S_IFLNK | 0777, .link = self_link },
-	{ .name = "thread-self", .mode = S_IFLNK | 0777, .link = thread_self_link },
+	{.name = "self", .mode = S_IFLNK | 0777, .link = self_link},
+	{.name = "thread-self", .mode = S_IFLNK | 0777, .link = thread_self_link},
 	PFILE("cpuinfo", show_cpuinfo),
 	PFILE("meminfo", show_meminfo),
 	PFILE("stat", show_stat),
 	PFILE("uptime", show_uptime),
 	PFILE("loadavg", show_loadavg),
-	PTEXT("version", "Linux version " UTS_RELEASE " (junction@localhost) (gcc) " UTS_VERSION "\n"),
-	PTEXT("filesystems", "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tpipefs\nnodev\toverlay\n"),
+	PTEXT("version",
+	      "Linux version " UTS_RELEASE " (junction@localhost) (gcc) " UTS_VERSION "\n"),
+	PTEXT("filesystems",
+	      "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tpipefs\nnodev\toverlay\n"),
 	PLINK("mounts", "self/mounts"),
 	PLINK("net", "self/net"),
 	PTEXT("cgroups", "#subsys_name\thierarchy\tnum_cgroups\tenabled\n"
@@ -117,11 +147,14 @@ static const struct pseudo_entry top[] = {
 	PTEXT("modules", ""),
 	PTEXT("vmstat", "pgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\n"),
 	PDIR("sys", proc_sys_dirs),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct pseudo_entry root = {
-	.mode = S_IFDIR | 0555, .children = top, .lookup = procpid_lookup, .next = procpid_next,
+	.mode = S_IFDIR | 0555,
+	.children = top,
+	.lookup = procpid_lookup,
+	.next = procpid_next,
 };
 
 struct super *procfs_mount(void)

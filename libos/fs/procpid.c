@@ -1,5 +1,6 @@
 /*
- * procpid.c - /proc/PID and /proc/PID/task/TID: what a process says of itself; formats as in proc(5).
+ * procpid.c - /proc/PID and /proc/PID/task/TID: what a process says of itself; formats as in
+ * proc(5).
  *
  * Inodes below carry the pid as key, and as arg the tid or, in fd and fdinfo, the descriptor.
  */
@@ -72,12 +73,17 @@ static void emit_area(void *arg, const struct mm_area_info *a)
 	}
 	text_write(t, "\n", 1);
 	if (m->smaps)
-		text_printf(t, "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n"
-			       "Rss:            %8lu kB\nPss:            %8lu kB\nShared_Clean:          0 kB\n"
-			       "Shared_Dirty:          0 kB\nPrivate_Clean:         0 kB\nPrivate_Dirty:  %8lu kB\n"
-			       "Referenced:     %8lu kB\nAnonymous:      %8lu kB\nSwap:                  0 kB\n",
-			    kb, a->prot ? kb : 0, a->prot ? kb : 0, a->prot ? kb : 0, a->prot ? kb : 0,
-			    a->file ? 0 : kb);
+		text_printf(t,
+			    "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:    "
+			    "       4 kB\n"
+			    "Rss:            %8lu kB\nPss:            %8lu kB\nShared_Clean:       "
+			    "   0 kB\n"
+			    "Shared_Dirty:          0 kB\nPrivate_Clean:         0 "
+			    "kB\nPrivate_Dirty:  %8lu kB\n"
+			    "Referenced:     %8lu kB\nAnonymous:      %8lu kB\nSwap:               "
+			    "   0 kB\n",
+			    kb, a->prot ? kb : 0, a->prot ? kb : 0, a->prot ? kb : 0,
+			    a->prot ? kb : 0, a->file ? 0 : kb);
 	if (path)
 		kfree(path, PATH_MAX_LEN);
 }
@@ -85,7 +91,7 @@ static void emit_area(void *arg, const struct mm_area_info *a)
 static void show_areas(struct text *t, const struct inode *i, bool smaps)
 {
 	struct proc *p = proc_of(i);
-	struct maps_arg m = { .t = t, .smaps = smaps };
+	struct maps_arg m = {.t = t, .smaps = smaps};
 
 	if (p && p->mm)
 		mm_for_each_area(p->mm, emit_area, &m);
@@ -117,8 +123,9 @@ static void show_statm(struct text *t, const struct inode *i)
 	if (!p)
 		return;
 	mm_get_stats(p->mm, &st);
-	text_printf(t, "%lu %lu %lu %lu 0 %lu 0\n", st.total >> PAGE_SHIFT, resident(&st) >> PAGE_SHIFT,
-		    st.text >> PAGE_SHIFT, st.text >> PAGE_SHIFT, (st.data + st.stack) >> PAGE_SHIFT);
+	text_printf(t, "%lu %lu %lu %lu 0 %lu 0\n", st.total >> PAGE_SHIFT,
+		    resident(&st) >> PAGE_SHIFT, st.text >> PAGE_SHIFT, st.text >> PAGE_SHIFT,
+		    (st.data + st.stack) >> PAGE_SHIFT);
 }
 
 /* Bytes [start, end) of the application, as they are now. */
@@ -182,8 +189,11 @@ static char state_char(struct uthread *ut)
 
 static const char *state_name(char c)
 {
-	return c == 'R' ? "running" : c == 'S' ? "sleeping" : c == 'D' ? "disk sleep" :
-	       c == 'T' ? "stopped"				       : "zombie";
+	return c == 'R'	  ? "running"
+	       : c == 'S' ? "sleeping"
+	       : c == 'D' ? "disk sleep"
+	       : c == 'T' ? "stopped"
+			  : "zombie";
 }
 
 static u64 process_cpu_ns(struct proc *p)
@@ -236,15 +246,18 @@ static void show_stat_of(struct text *t, const struct inode *i, bool whole)
 	cpu = whole ? process_cpu_ns(p) : uthread_cpu_ns(ut);
 	signal_sets(p, ut, &s);
 	mm_get_stats(p->mm, &st);
-	text_printf(t, "%lu (%s) %c %d %d %d 0 -1 4194304 %lu 0 0 0 %lu 0 0 0 %d %d %u 0 %lu ", i->pseudo.arg,
-		    ut->comm, state_char(ut), p->ppid, p->pgid, p->sid, p->nr_minor_faults, TICKS(cpu),
+	text_printf(t, "%lu (%s) %c %d %d %d 0 -1 4194304 %lu 0 0 0 %lu 0 0 0 %d %d %u 0 %lu ",
+		    i->pseudo.arg, ut->comm, state_char(ut), p->ppid, p->pgid, p->sid,
+		    p->nr_minor_faults, TICKS(cpu),
 		    ut->rt_priority ? -1 - ut->rt_priority : 20 + ut->nice, ut->nice, p->nr_threads,
 		    TICKS(p->start_ns));
-	text_printf(t, "%lu %lu %lu 1 1 0 0 0 %lu %lu %lu %lu 0 0 0 17 %u %d %d 0 0 0 0 0 0 %lu %lu %lu %lu 0\n",
+	text_printf(t,
+		    "%lu %lu %lu 1 1 0 0 0 %lu %lu %lu %lu 0 0 0 17 %u %d %d 0 0 0 0 0 0 %lu %lu "
+		    "%lu %lu 0\n",
 		    st.total, resident(&st) >> PAGE_SHIFT, p->rlim[5].cur, s.pending & 0x7fffffff,
 		    s.blocked & 0x7fffffff, s.ignored & 0x7fffffff, s.caught & 0x7fffffff,
-		    ut->kt ? ut->kt->id : 0, ut->rt_priority, ut->policy, p->arg_start, p->arg_end, p->env_start,
-		    p->env_end);
+		    ut->kt ? ut->kt->id : 0, ut->rt_priority, ut->policy, p->arg_start, p->arg_end,
+		    p->env_start, p->env_end);
 	uthread_put(ut);
 }
 
@@ -300,35 +313,47 @@ static void show_status(struct text *t, const struct inode *i)
 	state = state_char(ut);
 	signal_sets(p, ut, &s);
 	mm_get_stats(p->mm, &st);
-	text_printf(t, "Name:\t%s\nUmask:\t%04o\nState:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%lu\nPPid:\t%d\n"
-		       "TracerPid:\t0\nUid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\nFDSize:\t%u\nGroups:\t",
-		    ut->comm, p->umask, state, state_name(state), p->pid, i->pseudo.arg, p->ppid, c->uid, c->euid,
-		    c->suid, c->fsuid, c->gid, c->egid, c->sgid, c->fsgid, p->fdt->arr->max);
+	text_printf(
+		t,
+		"Name:\t%s\nUmask:\t%04o\nState:\t%c "
+		"(%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%lu\nPPid:\t%d\n"
+		"TracerPid:\t0\nUid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\nFDSize:\t%u\nGroups:\t",
+		ut->comm, p->umask, state, state_name(state), p->pid, i->pseudo.arg, p->ppid,
+		c->uid, c->euid, c->suid, c->fsuid, c->gid, c->egid, c->sgid, c->fsgid,
+		p->fdt->arr->max);
 	for (u32 k = 0; k < c->ngroups && k < ARRAY_SIZE(c->groups); k++)
 		text_printf(t, "%u ", c->groups[k]);
-	text_printf(t, "\nNStgid:\t%d\nNSpid:\t%lu\nNSpgid:\t%d\nNSsid:\t%d\n", p->pid, i->pseudo.arg, p->pgid,
-		    p->sid);
-	text_printf(t, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8lu kB\nVmPin:\t       0 kB\n"
-		       "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\nRssAnon:\t%8lu kB\nRssFile:\t%8lu kB\n"
-		       "RssShmem:\t       0 kB\nVmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\n"
-		       "VmLib:\t       0 kB\nVmPTE:\t       4 kB\nVmSwap:\t       0 kB\nHugetlbPages:\t       0 kB\n",
-		    st.total >> 10, st.total >> 10, st.locked >> 10, resident(&st) >> 10, resident(&st) >> 10,
-		    (resident(&st) - min(resident(&st), st.text)) >> 10, st.text >> 10, st.data >> 10,
-		    st.stack >> 10, st.text >> 10);
-	text_printf(t, "CoreDumping:\t0\nTHP_enabled:\t%d\nThreads:\t%u\nSigQ:\t%u/%lu\nSigPnd:\t%016lx\n"
-		       "ShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
-		    !p->thp_disabled, p->nr_threads, p->nr_sigqueued, p->rlim[11].cur, s.pending, s.shared,
-		    s.blocked, s.ignored, s.caught);
-	text_printf(t, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\n"
-		       "NoNewPrivs:\t%d\nSeccomp:\t0\nSeccomp_filters:\t0\n"
-		       "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\tconditional enabled\n",
-		    c->cap_inheritable, c->cap_permitted, c->cap_effective, (u64)CAPS_CONTAINER & ~c->cap_dropped,
-		    c->cap_ambient, p->no_new_privs);
+	text_printf(t, "\nNStgid:\t%d\nNSpid:\t%lu\nNSpgid:\t%d\nNSsid:\t%d\n", p->pid,
+		    i->pseudo.arg, p->pgid, p->sid);
+	text_printf(t,
+		    "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8lu kB\nVmPin:\t       0 kB\n"
+		    "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\nRssAnon:\t%8lu kB\nRssFile:\t%8lu kB\n"
+		    "RssShmem:\t       0 kB\nVmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\n"
+		    "VmLib:\t       0 kB\nVmPTE:\t       4 kB\nVmSwap:\t       0 "
+		    "kB\nHugetlbPages:\t       0 kB\n",
+		    st.total >> 10, st.total >> 10, st.locked >> 10, resident(&st) >> 10,
+		    resident(&st) >> 10, (resident(&st) - min(resident(&st), st.text)) >> 10,
+		    st.text >> 10, st.data >> 10, st.stack >> 10, st.text >> 10);
+	text_printf(
+		t,
+		"CoreDumping:\t0\nTHP_enabled:\t%d\nThreads:\t%u\nSigQ:\t%u/%lu\nSigPnd:\t%016lx\n"
+		"ShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
+		!p->thp_disabled, p->nr_threads, p->nr_sigqueued, p->rlim[11].cur, s.pending,
+		s.shared, s.blocked, s.ignored, s.caught);
+	text_printf(t,
+		    "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%"
+		    "016lx\n"
+		    "NoNewPrivs:\t%d\nSeccomp:\t0\nSeccomp_filters:\t0\n"
+		    "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:"
+		    "\tconditional enabled\n",
+		    c->cap_inheritable, c->cap_permitted, c->cap_effective,
+		    (u64)CAPS_CONTAINER & ~c->cap_dropped, c->cap_ambient, p->no_new_privs);
 	cpus = ut->affinity & all_cpus();
 	text_printf(t, "Cpus_allowed:\t%lx\nCpus_allowed_list:\t", cpus);
 	text_cpu_list(t, cpus);
-	text_printf(t, "\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t%lu\n"
-		       "nonvoluntary_ctxt_switches:\t%lu\n",
+	text_printf(t,
+		    "\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t%lu\n"
+		    "nonvoluntary_ctxt_switches:\t%lu\n",
 		    ut->nr_voluntary, ut->nr_involuntary);
 	uthread_put(ut);
 }
@@ -378,13 +403,14 @@ static void show_limits(struct text *t, const struct inode *i)
 	static const struct {
 		const char *name, *unit;
 	} limits[NR_RLIMITS] = {
-		{ "Max cpu time", "seconds" }, { "Max file size", "bytes" }, { "Max data size", "bytes" },
-		{ "Max stack size", "bytes" }, { "Max core file size", "bytes" }, { "Max resident set", "bytes" },
-		{ "Max processes", "processes" }, { "Max open files", "files" }, { "Max locked memory", "bytes" },
-		{ "Max address space", "bytes" }, { "Max file locks", "locks" },
-		{ "Max pending signals", "signals" }, { "Max msgqueue size", "bytes" },
-		{ "Max nice priority", NULL }, { "Max realtime priority", NULL },
-		{ "Max realtime timeout", "us" },
+		{"Max cpu time", "seconds"},	 {"Max file size", "bytes"},
+		{"Max data size", "bytes"},	 {"Max stack size", "bytes"},
+		{"Max core file size", "bytes"}, {"Max resident set", "bytes"},
+		{"Max processes", "processes"},	 {"Max open files", "files"},
+		{"Max locked memory", "bytes"},	 {"Max address space", "bytes"},
+		{"Max file locks", "locks"},	 {"Max pending signals", "signals"},
+		{"Max msgqueue size", "bytes"},	 {"Max nice priority", NULL},
+		{"Max realtime priority", NULL}, {"Max realtime timeout", "us"},
 	};
 	struct proc *p = proc_of(i);
 
@@ -429,8 +455,8 @@ static void show_mountinfo(struct text *t, const struct inode *i)
 		if (!buf)
 			return;
 		p = dentry_path(sb->root, root_super->root, buf, PATH_MAX_LEN);
-		text_printf(t, "%u %u %u:%u / %s rw,relatime - %s %s rw%s%s\n", sb->mount_id, parent,
-			    sb->dev >> 8, sb->dev & 0xff, p ? p : "/", sb->type, sb->source,
+		text_printf(t, "%u %u %u:%u / %s rw,relatime - %s %s rw%s%s\n", sb->mount_id,
+			    parent, sb->dev >> 8, sb->dev & 0xff, p ? p : "/", sb->type, sb->source,
 			    *sb->options ? "," : "", sb->options);
 		kfree(buf, PATH_MAX_LEN);
 	}
@@ -547,26 +573,26 @@ static int readlink_fd(struct inode *i, char *buf)
 	return n;
 }
 
-static const struct pseudo_entry fd_link = { .mode = S_IFLNK | 0700, .follow = follow_fd,
-					     .readlink = readlink_fd };
+static const struct pseudo_entry fd_link = {
+	.mode = S_IFLNK | 0700, .follow = follow_fd, .readlink = readlink_fd};
 
 static void show_fdinfo(struct text *t, const struct inode *i)
 {
 	struct proc *p = proc_of(i);
 	struct file *f = p ? fd_get_any(p->fdt, (int)i->pseudo.arg) : NULL;
-	struct kstat st = { .ino = 0 };
+	struct kstat st = {.ino = 0};
 	u32 cloexec;
 
 	if (!f)
 		return;
 	cloexec = fd_get_flags(p->fdt, (int)i->pseudo.arg) == FD_CLOEXEC ? O_CLOEXEC : 0;
 	file_getattr(f, &st);
-	text_printf(t, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t%u\nino:\t%lu\n", f->pos, f->flags | cloexec,
-		    f->dentry ? f->dentry->sb->mount_id : 15, st.ino);
+	text_printf(t, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t%u\nino:\t%lu\n", f->pos,
+		    f->flags | cloexec, f->dentry ? f->dentry->sb->mount_id : 15, st.ino);
 	file_put(f);
 }
 
-static const struct pseudo_entry fdinfo_file = { .mode = S_IFREG | 0444, .show = show_fdinfo };
+static const struct pseudo_entry fdinfo_file = {.mode = S_IFREG | 0444, .show = show_fdinfo};
 
 static int fd_child(const struct inode *dir, const char *name, u32 len, struct pseudo_child *out,
 		    const struct pseudo_entry *entry)
@@ -586,7 +612,8 @@ static int fd_lookup(const struct inode *dir, const char *name, u32 len, struct 
 	return fd_child(dir, name, len, out, &fd_link);
 }
 
-static int fdinfo_lookup(const struct inode *dir, const char *name, u32 len, struct pseudo_child *out)
+static int fdinfo_lookup(const struct inode *dir, const char *name, u32 len,
+			 struct pseudo_child *out)
 {
 	return fd_child(dir, name, len, out, &fdinfo_file);
 }
@@ -610,7 +637,8 @@ static s64 fd_next(const struct inode *dir, s64 from, char *buf, u8 *type, struc
 	return fd_next_child(dir, from, buf, out);
 }
 
-static s64 fdinfo_next(const struct inode *dir, s64 from, char *buf, u8 *type, struct pseudo_child *out)
+static s64 fdinfo_next(const struct inode *dir, s64 from, char *buf, u8 *type,
+		       struct pseudo_child *out)
 {
 	out->entry = &fdinfo_file;
 	*type = S_IFREG >> 12;
@@ -619,33 +647,47 @@ static s64 fdinfo_next(const struct inode *dir, s64 from, char *buf, u8 *type, s
 
 /* The directories */
 
-#define COMMON_FILES \
-	PFILE("maps", show_maps), PFILE("smaps", show_smaps), PFILE("statm", show_statm), \
-		PFILE("status", show_status), PFILE("cmdline", show_cmdline), \
-		{ .name = "environ", .mode = S_IFREG | 0400, .show = show_environ }, \
-		{ .name = "auxv", .mode = S_IFREG | 0400, .show = show_auxv }, \
-		{ .name = "comm", .mode = S_IFREG | 0644, .show = show_comm, .write = write_comm }, \
-		PFILE("limits", show_limits), PFILE("mounts", show_mounts), PFILE("mountinfo", show_mountinfo), \
-		PTEXT("cgroup", "0::/\n"), PTEXT("cpuset", "/\n"), PTEXT("loginuid", "4294967295"), \
-		PTEXT("sessionid", "4294967295"), PTEXT("oom_score", "0\n"), PTEXT("wchan", "0"), \
-		PTEXT("uid_map", "         0          0 4294967295\n"), \
-		PTEXT("gid_map", "         0          0 4294967295\n"), PTEXT("setgroups", "allow\n"), \
-		PTEXT("personality", "00000000\n"), PTEXT("schedstat", "0 0 0\n"), \
-		PTEXT("io", "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\n" \
-			    "cancelled_write_bytes: 0\n"), \
-		{ .name = "oom_score_adj", .mode = S_IFREG | 0644, .show = show_oom_score_adj, \
-		  .write = write_oom_score_adj }, \
-		{ .name = "exe", .mode = S_IFLNK | 0777, .target = exe_target }, \
-		{ .name = "cwd", .mode = S_IFLNK | 0777, .follow = follow_cwd, .readlink = readlink_cwd }, \
-		{ .name = "root", .mode = S_IFLNK | 0777, .follow = follow_root, .readlink = readlink_root }, \
-		{ .name = "fd", .mode = S_IFDIR | 0500, .lookup = fd_lookup, .next = fd_next }, \
-		{ .name = "fdinfo", .mode = S_IFDIR | 0555, .lookup = fdinfo_lookup, .next = fdinfo_next }, \
+#define COMMON_FILES                                                                               \
+	PFILE("maps", show_maps), PFILE("smaps", show_smaps), PFILE("statm", show_statm),          \
+		PFILE("status", show_status), PFILE("cmdline", show_cmdline),                      \
+		{.name = "environ", .mode = S_IFREG | 0400, .show = show_environ},                 \
+		{.name = "auxv", .mode = S_IFREG | 0400, .show = show_auxv},                       \
+		{.name = "comm", .mode = S_IFREG | 0644, .show = show_comm, .write = write_comm},  \
+		PFILE("limits", show_limits), PFILE("mounts", show_mounts),                        \
+		PFILE("mountinfo", show_mountinfo), PTEXT("cgroup", "0::/\n"),                     \
+		PTEXT("cpuset", "/\n"), PTEXT("loginuid", "4294967295"),                           \
+		PTEXT("sessionid", "4294967295"), PTEXT("oom_score", "0\n"), PTEXT("wchan", "0"),  \
+		PTEXT("uid_map", "         0          0 4294967295\n"),                            \
+		PTEXT("gid_map", "         0          0 4294967295\n"),                            \
+		PTEXT("setgroups", "allow\n"), PTEXT("personality", "00000000\n"),                 \
+		PTEXT("schedstat", "0 0 0\n"),                                                     \
+		PTEXT("io",                                                                        \
+		      "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\n"    \
+		      "cancelled_write_bytes: 0\n"),                                               \
+		{.name = "oom_score_adj",                                                          \
+		 .mode = S_IFREG | 0644,                                                           \
+		 .show = show_oom_score_adj,                                                       \
+		 .write = write_oom_score_adj},                                                    \
+		{.name = "exe", .mode = S_IFLNK | 0777, .target = exe_target},                     \
+		{.name = "cwd",                                                                    \
+		 .mode = S_IFLNK | 0777,                                                           \
+		 .follow = follow_cwd,                                                             \
+		 .readlink = readlink_cwd},                                                        \
+		{.name = "root",                                                                   \
+		 .mode = S_IFLNK | 0777,                                                           \
+		 .follow = follow_root,                                                            \
+		 .readlink = readlink_root},                                                       \
+		{.name = "fd", .mode = S_IFDIR | 0500, .lookup = fd_lookup, .next = fd_next},      \
+		{.name = "fdinfo",                                                                 \
+		 .mode = S_IFDIR | 0555,                                                           \
+		 .lookup = fdinfo_lookup,                                                          \
+		 .next = fdinfo_next},                                                             \
 		PDIR("net", proc_net_files)
 
 static const struct pseudo_entry task_files[] = {
 	COMMON_FILES,
 	PFILE("stat", show_task_stat),
-	{ .name = NULL },
+	{.name = NULL},
 };
 static const struct pseudo_entry task_dir = PDIR(NULL, task_files);
 
@@ -666,7 +708,8 @@ static int task_lookup(const struct inode *dir, const char *name, u32 len, struc
 	return 0;
 }
 
-static s64 task_next(const struct inode *dir, s64 from, char *buf, u8 *type, struct pseudo_child *out)
+static s64 task_next(const struct inode *dir, s64 from, char *buf, u8 *type,
+		     struct pseudo_child *out)
 {
 	struct proc *p = proc_of(dir);
 	int tid = p ? proc_next_tid(p, (int)from) : 0;
@@ -683,8 +726,8 @@ static s64 task_next(const struct inode *dir, s64 from, char *buf, u8 *type, str
 static const struct pseudo_entry pid_files[] = {
 	COMMON_FILES,
 	PFILE("stat", show_stat),
-	{ .name = "task", .mode = S_IFDIR | 0555, .lookup = task_lookup, .next = task_next },
-	{ .name = NULL },
+	{.name = "task", .mode = S_IFDIR | 0555, .lookup = task_lookup, .next = task_next},
+	{.name = NULL},
 };
 static const struct pseudo_entry pid_dir = PDIR(NULL, pid_files);
 

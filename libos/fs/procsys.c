@@ -77,7 +77,7 @@ static const struct pseudo_entry random_files[] = {
 	PTEXT("poolsize", "256\n"),
 	PTEXT("urandom_min_reseed_secs", "60\n"),
 	PTEXT("write_wakeup_threshold", "256\n"),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct pseudo_entry kernel_files[] = {
@@ -107,7 +107,7 @@ static const struct pseudo_entry kernel_files[] = {
 	PTEXT("sched_rr_timeslice_ms", "100\n"),
 	PTEXT("tainted", "0\n"),
 	PTEXT("unprivileged_userns_clone", "0\n"),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct pseudo_entry vm_files[] = {
@@ -119,7 +119,7 @@ static const struct pseudo_entry vm_files[] = {
 	PTEXT("nr_hugepages", "0\n"),
 	PTEXT("min_free_kbytes", "67584\n"),
 	PTEXT("dirty_ratio", "20\n"),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct pseudo_entry fs_files[] = {
@@ -132,13 +132,17 @@ static const struct pseudo_entry fs_files[] = {
 	PTEXT("protected_hardlinks", "0\n"),
 	PTEXT("protected_symlinks", "0\n"),
 	PTEXT("suid_dumpable", "0\n"),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct pseudo_entry net_core[] = {
-	PTEXT("somaxconn", "4096\n"), PTEXT("rmem_default", "212992\n"), PTEXT("rmem_max", "212992\n"),
-	PTEXT("wmem_default", "212992\n"), PTEXT("wmem_max", "212992\n"), PTEXT("netdev_max_backlog", "1000\n"),
-	{ .name = NULL },
+	PTEXT("somaxconn", "4096\n"),
+	PTEXT("rmem_default", "212992\n"),
+	PTEXT("rmem_max", "212992\n"),
+	PTEXT("wmem_default", "212992\n"),
+	PTEXT("wmem_max", "212992\n"),
+	PTEXT("netdev_max_backlog", "1000\n"),
+	{.name = NULL},
 };
 static const struct pseudo_entry net_ipv4[] = {
 	PTEXT("ip_local_port_range", "32768\t60999\n"),
@@ -148,31 +152,39 @@ static const struct pseudo_entry net_ipv4[] = {
 	PTEXT("tcp_max_syn_backlog", "1024\n"),
 	PTEXT("tcp_fin_timeout", "60\n"),
 	PTEXT("tcp_keepalive_time", "7200\n"),
-	{ .name = NULL },
+	{.name = NULL},
 };
-static const struct pseudo_entry net_unix[] = { PTEXT("max_dgram_qlen", "512\n"), { .name = NULL } };
+static const struct pseudo_entry net_unix[] = {PTEXT("max_dgram_qlen", "512\n"), {.name = NULL}};
 static const struct pseudo_entry sys_net[] = {
-	PDIR("core", net_core), PDIR("ipv4", net_ipv4), PDIR("unix", net_unix), { .name = NULL },
+	PDIR("core", net_core),
+	PDIR("ipv4", net_ipv4),
+	PDIR("unix", net_unix),
+	{.name = NULL},
 };
 
 const struct pseudo_entry proc_sys_dirs[] = {
-	PDIR("kernel", kernel_files), PDIR("vm", vm_files), PDIR("fs", fs_files), PDIR("net", sys_net),
-	{ .name = NULL },
+	PDIR("kernel", kernel_files), PDIR("vm", vm_files), PDIR("fs", fs_files),
+	PDIR("net", sys_net),	      {.name = NULL},
 };
 
 /* No network yet: tables with their headings only. */
-#define SOCKET_HEAD \
-	"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+#define SOCKET_HEAD                                                                                \
+	"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  "      \
+	"timeout inode\n"
 
 const struct pseudo_entry proc_net_files[] = {
-	PTEXT("dev", "Inter-|   Receive                                                |  Transmit\n"
-		     " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop "
-		     "fifo colls carrier compressed\n"),
+	PTEXT("dev",
+	      "Inter-|   Receive                                                |  Transmit\n"
+	      " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets "
+	      "errs drop "
+	      "fifo colls carrier compressed\n"),
 	PTEXT("tcp", SOCKET_HEAD),
 	PTEXT("udp", SOCKET_HEAD),
 	PTEXT("unix", "Num       RefCount Protocol Flags    Type St Inode Path\n"),
-	PTEXT("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
-	PTEXT("arp", "IP address       HW type     Flags       HW address            Mask     Device\n"),
+	PTEXT("route", "Iface\tDestination\tGateway "
+		       "\tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
+	PTEXT("arp",
+	      "IP address       HW type     Flags       HW address            Mask     Device\n"),
 	PTEXT("if_inet6", ""),
-	{ .name = NULL },
+	{.name = NULL},
 };

@@ -140,7 +140,7 @@ static bool name_is(const char *s, const char *name, u32 len)
 static int pseudo_lookup(struct dentry *dir, const char *name, u32 len, struct inode **out)
 {
 	const struct pseudo_entry *e = dir->inode->pseudo.entry;
-	struct pseudo_child c = { .key = dir->inode->pseudo.key, .arg = dir->inode->pseudo.arg };
+	struct pseudo_child c = {.key = dir->inode->pseudo.key, .arg = dir->inode->pseudo.arg};
 	int err;
 
 	for (const struct pseudo_entry *k = e->children; k && k->name; k++)
@@ -156,14 +156,15 @@ found:
 	return *out ? 0 : -ENOMEM;
 }
 
-/* Directories. Positions: ".", "..", the fixed children, then 1000 + the number of a dynamic one. */
+/* Directories. Positions: ".", "..", the fixed children, then 1000 + the number of a dynamic one.
+ */
 #define DYNAMIC_POS 1000
 
 static int pseudo_iterate(struct file *f, struct dir_context *ctx)
 {
 	struct inode *dir = f->inode;
 	const struct pseudo_entry *e = dir->pseudo.entry, *k = e->children;
-	struct pseudo_child c = { .key = dir->pseudo.key, .arg = dir->pseudo.arg };
+	struct pseudo_child c = {.key = dir->pseudo.key, .arg = dir->pseudo.arg};
 
 	if (ctx->pos == 0) {
 		if (!ctx->emit(ctx, ".", 1, dir->ino, S_IFDIR >> 12, 1))
@@ -179,7 +180,8 @@ static int pseudo_iterate(struct file *f, struct dir_context *ctx)
 		if (at < ctx->pos)
 			continue;
 		c.entry = k;
-		if (!ctx->emit(ctx, k->name, strlen(k->name), pseudo_ino(&c), (u8)(k->mode >> 12), at + 1))
+		if (!ctx->emit(ctx, k->name, strlen(k->name), pseudo_ino(&c), (u8)(k->mode >> 12),
+			       at + 1))
 			return 0;
 		ctx->pos = at + 1;
 	}
@@ -189,7 +191,8 @@ static int pseudo_iterate(struct file *f, struct dir_context *ctx)
 		u8 type;
 
 		n = e->next(dir, from, name, &type, &c);
-		if (n < 0 || !ctx->emit(ctx, name, strlen(name), pseudo_ino(&c), type, DYNAMIC_POS + n + 1))
+		if (n < 0 ||
+		    !ctx->emit(ctx, name, strlen(name), pseudo_ino(&c), type, DYNAMIC_POS + n + 1))
 			return 0;
 		ctx->pos = DYNAMIC_POS + n + 1;
 	}
@@ -337,22 +340,30 @@ static int pseudo_truncate(struct file *f, u64 size)
 	return 0;
 }
 
-static const struct inode_ops pseudo_dir_ops = { .lookup = pseudo_lookup };
+static const struct inode_ops pseudo_dir_ops = {.lookup = pseudo_lookup};
 static const struct inode_ops pseudo_file_ops;
-static const struct inode_ops pseudo_link_ops = { .get_link = pseudo_get_link };
-static const struct inode_ops pseudo_magic_ops = { .follow = pseudo_follow, .readlink = pseudo_readlink };
+static const struct inode_ops pseudo_link_ops = {.get_link = pseudo_get_link};
+static const struct inode_ops pseudo_magic_ops = {.follow = pseudo_follow,
+						  .readlink = pseudo_readlink};
 static const struct file_ops pseudo_dir_fops = {
-	.name = "directory", .read = pseudo_dir_read, .llseek = pseudo_llseek, .iterate = pseudo_iterate,
+	.name = "directory",
+	.read = pseudo_dir_read,
+	.llseek = pseudo_llseek,
+	.iterate = pseudo_iterate,
 };
 static const struct file_ops pseudo_file_fops = {
-	.name = "proc", .read = pseudo_read, .write = pseudo_write, .llseek = pseudo_llseek,
-	.release = pseudo_release, .truncate = pseudo_truncate,
+	.name = "proc",
+	.read = pseudo_read,
+	.write = pseudo_write,
+	.llseek = pseudo_llseek,
+	.release = pseudo_release,
+	.truncate = pseudo_truncate,
 };
 
 struct super *pseudo_mount(const char *type, u32 magic, u32 dev, const struct pseudo_entry *root)
 {
 	struct super *sb = kzalloc(sizeof(*sb));
-	struct pseudo_child c = { .entry = root };
+	struct pseudo_child c = {.entry = root};
 	struct inode *i;
 
 	if (!sb)

@@ -1,9 +1,10 @@
 /*
- * pseudo.h - file systems whose files are made up when they are read: /proc and /sys; and the devices.
+ * pseudo.h - file systems whose files are made up when they are read: /proc and /sys; and the
+ * devices.
  *
- * A tree is described by static tables of struct pseudo_entry. Directories whose contents change (processes,
- * threads, descriptors) add functions. Dentries and inodes are made anew by each walk; an inode carries the
- * table entry and two numbers, by convention the pid and a tid or descriptor.
+ * A tree is described by static tables of struct pseudo_entry. Directories whose contents change
+ * (processes, threads, descriptors) add functions. Dentries and inodes are made anew by each walk;
+ * an inode carries the table entry and two numbers, by convention the pid and a tid or descriptor.
  */
 #ifndef LIBOS_FS_PSEUDO_H
 #define LIBOS_FS_PSEUDO_H
@@ -35,7 +36,8 @@ struct pseudo_child {
 struct pseudo_entry {
 	const char *name; /* NULL ends a table, or: named dynamically */
 	u32 mode;
-	/* Regular file: contents; what a write of n bytes (NUL-terminated copy) does: n or -errno. */
+	/* Regular file: contents; what a write of n bytes (NUL-terminated copy) does: n or -errno.
+	 */
 	void (*show)(struct text *t, const struct inode *i);
 	ssize_t (*write)(struct inode *i, char *buf, size_t n);
 	const char *text; /* contents that never change, or the target of a symbolic link */
@@ -49,17 +51,31 @@ struct pseudo_entry {
 	/* Directory: fixed children, and others. */
 	const struct pseudo_entry *children;
 	int (*lookup)(const struct inode *dir, const char *name, u32 len, struct pseudo_child *out);
-	/* The next dynamic child with number >= from: its number, and its name in buf (24 bytes); -1: no more. */
-	s64 (*next)(const struct inode *dir, s64 from, char *buf, u8 *type, struct pseudo_child *out);
+	/* The next dynamic child with number >= from: its number, and its name in buf (24 bytes);
+	 * -1: no more. */
+	s64 (*next)(const struct inode *dir, s64 from, char *buf, u8 *type,
+		    struct pseudo_child *out);
 };
 
 struct super *pseudo_mount(const char *type, u32 magic, u32 dev, const struct pseudo_entry *root);
 /* A decimal number without leading zeros; -1: it is none. */
 s64 parse_number(const char *s, u32 len);
 
-#define PDIR(n, c) { .name = n, .mode = S_IFDIR | 0555, .children = c }
-#define PFILE(n, fn) { .name = n, .mode = S_IFREG | 0444, .show = fn }
-#define PTEXT(n, t) { .name = n, .mode = S_IFREG | 0444, .text = t }
-#define PLINK(n, t) { .name = n, .mode = S_IFLNK | 0777, .text = t }
+#define PDIR(n, c)                                                                                 \
+	{                                                                                          \
+		.name = n, .mode = S_IFDIR | 0555, .children = c                                   \
+	}
+#define PFILE(n, fn)                                                                               \
+	{                                                                                          \
+		.name = n, .mode = S_IFREG | 0444, .show = fn                                      \
+	}
+#define PTEXT(n, t)                                                                                \
+	{                                                                                          \
+		.name = n, .mode = S_IFREG | 0444, .text = t                                       \
+	}
+#define PLINK(n, t)                                                                                \
+	{                                                                                          \
+		.name = n, .mode = S_IFLNK | 0777, .text = t                                       \
+	}
 
 #endif

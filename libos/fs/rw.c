@@ -15,8 +15,8 @@ static inline bool seekable(struct file *f)
 }
 
 /*
- * The offset of an open file is shared by all its descriptors. Where this descriptor is the only one
- * and the process has one thread, nobody else can move it.
+ * The offset of an open file is shared by all its descriptors. Where this descriptor is the only
+ * one and the process has one thread, nobody else can move it.
  */
 static inline bool pos_lock(struct file *f, bool ref)
 {

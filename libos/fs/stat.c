@@ -87,9 +87,19 @@ _Static_assert(sizeof(struct stat_k) == 144, "struct stat");
 static long put_stat(const struct kstat *st, u64 ubuf)
 {
 	struct stat_k k = {
-		.dev = st->dev, .ino = st->ino, .nlink = st->nlink, .mode = st->mode, .uid = st->uid,
-		.gid = st->gid, .rdev = st->rdev, .size = (s64)st->size, .blksize = st->blksize,
-		.blocks = (s64)st->blocks, .atime = st->atime, .mtime = st->mtime, .ctime = st->ctime,
+		.dev = st->dev,
+		.ino = st->ino,
+		.nlink = st->nlink,
+		.mode = st->mode,
+		.uid = st->uid,
+		.gid = st->gid,
+		.rdev = st->rdev,
+		.size = (s64)st->size,
+		.blksize = st->blksize,
+		.blocks = (s64)st->blocks,
+		.atime = st->atime,
+		.mtime = st->mtime,
+		.ctime = st->ctime,
 	};
 
 	return copy_to_user((void *)ubuf, &k, sizeof(k));
@@ -114,7 +124,8 @@ static int walk_flags_of(int flags, int allowed)
 {
 	if (flags & ~allowed)
 		return -EINVAL;
-	return (int)((flags & AT_SYMLINK_NOFOLLOW ? 0 : WALK_FOLLOW) | (flags & AT_EMPTY_PATH ? WALK_EMPTY : 0));
+	return (int)((flags & AT_SYMLINK_NOFOLLOW ? 0 : WALK_FOLLOW) |
+		     (flags & AT_EMPTY_PATH ? WALK_EMPTY : 0));
 }
 
 long sys_newfstatat(int dfd, u64 upath, u64 ubuf, int flags)
@@ -205,7 +216,8 @@ long sys_faccessat2(int dfd, u64 upath, int mode, int flags)
 
 	if (mode & ~7 || wf < 0)
 		return -EINVAL;
-	err = user_path_lookup(dfd, upath, (u32)wf | (flags & AT_EACCESS ? 0 : WALK_REAL_IDS), &d, &f);
+	err = user_path_lookup(dfd, upath, (u32)wf | (flags & AT_EACCESS ? 0 : WALK_REAL_IDS), &d,
+			       &f);
 	if (err)
 		return err;
 	if (!d) {
@@ -213,8 +225,8 @@ long sys_faccessat2(int dfd, u64 upath, int mode, int flags)
 		return 0;
 	}
 	if (mode)
-		err = flags & AT_EACCESS ? inode_permission(d->inode, mode) :
-					   inode_permission_cred(d->inode, mode, c->uid, c->gid, c);
+		err = flags & AT_EACCESS ? inode_permission(d->inode, mode)
+					 : inode_permission_cred(d->inode, mode, c->uid, c->gid, c);
 	dput(d);
 	return err;
 }

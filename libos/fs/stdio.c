@@ -1,12 +1,13 @@
 /*
  * stdio.c - descriptors 0, 1 and 2: rings in the control region, pumped by the supervisor.
  *
- * A kthread never blocks in the host for a stream. A uthread that finds its ring full (or empty) says so
- * in the ring, rings the doorbell and sleeps; the supervisor answers with a kick, and the kick handler
- * calls stdio_kick(). As a belt to those braces, sleepers look again every few milliseconds.
+ * A kthread never blocks in the host for a stream. A uthread that finds its ring full (or empty)
+ * says so in the ring, rings the doorbell and sleeps; the supervisor answers with a kick, and the
+ * kick handler calls stdio_kick(). As a belt to those braces, sleepers look again every few
+ * milliseconds.
  *
- * stream.busy is held while bytes are copied, and across sleeping by a writer in the middle of its write,
- * so that concurrent writes are not interleaved. It is taken interruptibly.
+ * stream.busy is held while bytes are copied, and across sleeping by a writer in the middle of its
+ * write, so that concurrent writes are not interleaved. It is taken interruptibly.
  */
 #include "libos/fs/stdio.h"
 
@@ -37,7 +38,7 @@ struct stream {
 	u32 busy;
 	struct waitq busy_wait;
 	struct waitq wait; /* for the supervisor */
-	u32 seen; /* index of the other side at the last kick */
+	u32 seen;	   /* index of the other side at the last kick */
 };
 
 static struct stream streams[3];
@@ -80,15 +81,16 @@ static void stream_unlock(struct stream *s)
 }
 
 /* Sleeps for the supervisor: until cond, a signal, or time to look again (then 0, cond false). */
-#define stream_wait(s, cond) \
-	({ \
-		long _w = wait_event(&(s)->wait, cond, host_clock_ns(1) + POLL_INTERVAL); \
-		_w == -ETIMEDOUT ? 0 : _w; \
+#define stream_wait(s, cond)                                                                       \
+	({                                                                                         \
+		long _w = wait_event(&(s)->wait, cond, host_clock_ns(1) + POLL_INTERVAL);          \
+		_w == -ETIMEDOUT ? 0 : _w;                                                         \
 	})
 
 static inline u32 ring_used(struct ctl_ring *r)
 {
-	u32 n = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE) - __atomic_load_n(&r->tail, __ATOMIC_ACQUIRE);
+	u32 n = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE) -
+		__atomic_load_n(&r->tail, __ATOMIC_ACQUIRE);
 
 	return n <= CTL_RING_SIZE ? n : 0; /* the supervisor is trusted, but do not run wild */
 }
@@ -220,7 +222,8 @@ static ssize_t stream_read(struct file *f, struct iov_iter *to, u64 *pos)
 		return err;
 	while (!ring_used(r)) {
 		if (stdin_end(r)) {
-			/* The end of a terminal's input is the end of one input: the next read asks again. */
+			/* The end of a terminal's input is the end of one input: the next read asks
+			 * again. */
 			if (s->kind == CTL_STREAM_TTY) {
 				__atomic_store_n(&r->producer_closed, 0, __ATOMIC_SEQ_CST);
 				__atomic_store_n(&c->stdin_ready, 0, __ATOMIC_SEQ_CST);
@@ -228,8 +231,10 @@ static ssize_t stream_read(struct file *f, struct iov_iter *to, u64 *pos)
 			stream_unlock(s);
 			return 0;
 		}
-		/* What poll promised is in the host's hands still: it is fetched below, or in no time. */
-		if (nonblock && (!__atomic_load_n(&c->stdin_ready, __ATOMIC_ACQUIRE) || !patience--)) {
+		/* What poll promised is in the host's hands still: it is fetched below, or in no
+		 * time. */
+		if (nonblock &&
+		    (!__atomic_load_n(&c->stdin_ready, __ATOMIC_ACQUIRE) || !patience--)) {
 			err = -EAGAIN;
 			break;
 		}
@@ -297,11 +302,13 @@ static u32 stream_poll(struct file *f, struct poll_table *pt)
 			__atomic_store_n(&c->stdin_poll, 1, __ATOMIC_SEQ_CST);
 			doorbell();
 			/*
-			 * The answer comes from outside. Who only looks (a poll that does not wait) would never see
-			 * it, so the first look after a change gives the supervisor a moment.
+			 * The answer comes from outside. Who only looks (a poll that does not wait)
+			 * would never see it, so the first look after a change gives the supervisor
+			 * a moment.
 			 */
 			if (!pt || !pt->queue) {
-				host_futex_wait(&c->stdin_ready, 0, host_clock_ns(1) + ANSWER_TIME, true);
+				host_futex_wait(&c->stdin_ready, 0, host_clock_ns(1) + ANSWER_TIME,
+						true);
 				mask = stdin_mask(s);
 			}
 		}
@@ -415,17 +422,17 @@ static int stream_getattr(struct file *f, struct kstat *st)
 	return 0;
 }
 
-#define STREAM_OPS(kind_name) \
-	{ \
-		.name = kind_name, .read = stream_read, .write = stream_write, .poll = stream_poll, \
-		.ioctl = stream_ioctl, .getattr = stream_getattr, \
+#define STREAM_OPS(kind_name)                                                                      \
+	{                                                                                          \
+		.name = kind_name, .read = stream_read, .write = stream_write,                     \
+		.poll = stream_poll, .ioctl = stream_ioctl, .getattr = stream_getattr,             \
 	}
 static const struct file_ops tty_ops = STREAM_OPS("tty");
 static const struct file_ops pipe_ops = STREAM_OPS("pipe");
 
 static void termios_init(struct termios *t)
 {
-	static const u8 cc[NCCS] = { 3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22 };
+	static const u8 cc[NCCS] = {3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22};
 
 	t->c_iflag = ICRNL | IXON;
 	t->c_oflag = OPOST | ONLCR;

@@ -7,8 +7,8 @@
 #include "libos/fs/file.h"
 
 /*
- * The supervisor moved bytes or closed a stream and sent a kick: wakes who waits for it. Any context in
- * which waitq_wake() may be called; cheap if nothing changed.
+ * The supervisor moved bytes or closed a stream and sent a kick: wakes who waits for it. Any
+ * context in which waitq_wake() may be called; cheap if nothing changed.
  */
 void stdio_kick(void);
 

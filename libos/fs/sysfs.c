@@ -1,5 +1,6 @@
 /*
- * sysfs.c - the part of /sys that C libraries, Python and Go look at: processors, huge pages, cgroup.
+ * sysfs.c - the part of /sys that C libraries, Python and Go look at: processors, huge pages,
+ * cgroup.
  */
 #include <linux/magic.h>
 #include <linux/stat.h>
@@ -41,13 +42,13 @@ static const struct pseudo_entry cpu_topology[] = {
 	PFILE("core_siblings_list", show_cpu_range),
 	PFILE("core_cpus_list", show_cpu_id),
 	PFILE("package_cpus_list", show_cpu_range),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct pseudo_entry cpu_files[] = {
 	PTEXT("online", "1\n"),
 	PDIR("topology", cpu_topology),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct pseudo_entry cpu_dir = PDIR(NULL, cpu_files);
@@ -63,7 +64,8 @@ static int cpu_lookup(const struct inode *dir, const char *name, u32 len, struct
 	return 0;
 }
 
-static s64 cpu_next(const struct inode *dir, s64 from, char *buf, u8 *type, struct pseudo_child *out)
+static s64 cpu_next(const struct inode *dir, s64 from, char *buf, u8 *type,
+		    struct pseudo_child *out)
 {
 	if (from >= nr_kthreads)
 		return -1;
@@ -81,28 +83,28 @@ static const struct pseudo_entry cpus[] = {
 	PFILE("offline", show_empty_line),
 	PTEXT("kernel_max", "63\n"),
 	PTEXT("isolated", "\n"),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct pseudo_entry node0[] = {
 	PFILE("cpulist", show_cpu_range),
-	{ .name = NULL },
+	{.name = NULL},
 };
 static const struct pseudo_entry nodes[] = {
-	PTEXT("online", "0\n"),
-	PTEXT("possible", "0\n"),
-	PTEXT("has_cpu", "0\n"),
-	PTEXT("has_memory", "0\n"),
-	PDIR("node0", node0),
-	{ .name = NULL },
+	PTEXT("online", "0\n"),	    PTEXT("possible", "0\n"), PTEXT("has_cpu", "0\n"),
+	PTEXT("has_memory", "0\n"), PDIR("node0", node0),     {.name = NULL},
 };
 
 static const struct pseudo_entry devices_system[] = {
-	{ .name = "cpu", .mode = S_IFDIR | 0555, .children = cpus, .lookup = cpu_lookup, .next = cpu_next },
+	{.name = "cpu",
+	 .mode = S_IFDIR | 0555,
+	 .children = cpus,
+	 .lookup = cpu_lookup,
+	 .next = cpu_next},
 	PDIR("node", nodes),
-	{ .name = NULL },
+	{.name = NULL},
 };
-static const struct pseudo_entry devices[] = { PDIR("system", devices_system), { .name = NULL } };
+static const struct pseudo_entry devices[] = {PDIR("system", devices_system), {.name = NULL}};
 
 static const struct pseudo_entry thp[] = {
 	PTEXT("enabled", "always [madvise] never\n"),
@@ -110,9 +112,9 @@ static const struct pseudo_entry thp[] = {
 	PTEXT("shmem_enabled", "always within_size advise [never] deny force\n"),
 	PTEXT("hpage_pmd_size", "2097152\n"),
 	PTEXT("use_zero_page", "1\n"),
-	{ .name = NULL },
+	{.name = NULL},
 };
-static const struct pseudo_entry kernel_mm[] = { PDIR("transparent_hugepage", thp), { .name = NULL } };
+static const struct pseudo_entry kernel_mm[] = {PDIR("transparent_hugepage", thp), {.name = NULL}};
 
 /* cgroup v2, as a container sees its own: the root of what it can see. */
 static void show_memory_max(struct text *t, const struct inode *i)
@@ -140,16 +142,17 @@ static const struct pseudo_entry cgroup[] = {
 	PFILE("memory.current", show_memory_current),
 	PFILE("cpu.max", show_cpu_max),
 	PTEXT("pids.max", "max\n"),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
-static const struct pseudo_entry sys_kernel[] = { PDIR("mm", kernel_mm), { .name = NULL } };
-static const struct pseudo_entry sys_fs[] = { PDIR("cgroup", cgroup), { .name = NULL } };
-static const struct pseudo_entry sys_class[] = { PDIR("net", NULL), PDIR("block", NULL), { .name = NULL } };
+static const struct pseudo_entry sys_kernel[] = {PDIR("mm", kernel_mm), {.name = NULL}};
+static const struct pseudo_entry sys_fs[] = {PDIR("cgroup", cgroup), {.name = NULL}};
+static const struct pseudo_entry sys_class[] = {
+	PDIR("net", NULL), PDIR("block", NULL), {.name = NULL}};
 
 static const struct pseudo_entry top[] = {
-	PDIR("class", sys_class), PDIR("devices", devices), PDIR("fs", sys_fs), PDIR("kernel", sys_kernel),
-	{ .name = NULL },
+	PDIR("class", sys_class),   PDIR("devices", devices), PDIR("fs", sys_fs),
+	PDIR("kernel", sys_kernel), {.name = NULL},
 };
 static const struct pseudo_entry root = PDIR(NULL, top);
 

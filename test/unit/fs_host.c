@@ -1,6 +1,6 @@
 /*
- * fs_host.c - what libos/fs needs around it, for the host: allocation, page store, user memory, locks, one
- * process; and a root file system in the image's format, made from a list.
+ * fs_host.c - what libos/fs needs around it, for the host: allocation, page store, user memory,
+ * locks, one process; and a root file system in the image's format, made from a list.
  */
 #include "fs_host.h"
 
@@ -229,10 +229,10 @@ void waitq_wake(struct waitq *q, u32 events, int nr)
 {
 }
 
-#define NOT_HERE(name) \
-	name \
-	{ \
-		panic("%s in a unit test", __func__); \
+#define NOT_HERE(name)                                                                             \
+	name                                                                                       \
+	{                                                                                          \
+		panic("%s in a unit test", __func__);                                              \
 	}
 NOT_HERE(void waitq_add(struct waitq *q, struct waiter *w, bool exclusive))
 NOT_HERE(void waitq_del(struct waitq *q, struct waiter *w))
@@ -409,7 +409,8 @@ void fs_host_boot(const struct fs_node *tree, u64 quota)
 	the_proc.cred.cap_effective = ~0ull;
 	fs_host_thread(true);
 	memfs_set_quota(quota);
-	root_super = memfs_mount("overlay", "overlay", "", 0x794c7630, 0755, &jfs.inodes[jfs.super->root_ino]);
+	root_super = memfs_mount("overlay", "overlay", "", 0x794c7630, 0755,
+				 &jfs.inodes[jfs.super->root_ino]);
 	the_proc.root = dget(root_super->root);
 	the_proc.cwd = dget(root_super->root);
 	the_proc.umask = 022;

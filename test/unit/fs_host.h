@@ -1,5 +1,6 @@
 /*
- * fs_host.h - libos/fs on the host, for unit tests. Includes nothing of libos, so that tests may use libc.
+ * fs_host.h - libos/fs on the host, for unit tests. Includes nothing of libos, so that tests may
+ * use libc.
  */
 #ifndef TEST_UNIT_FS_HOST_H
 #define TEST_UNIT_FS_HOST_H
@@ -11,8 +12,8 @@
 /* An entry of the image's tree; an array ends with a NULL name and is sorted. */
 struct fs_node {
 	const char *name;
-	uint64_t size; /* regular file */
-	const char *target; /* symbolic link */
+	uint64_t size;			/* regular file */
+	const char *target;		/* symbolic link */
 	const struct fs_node *children; /* directory */
 };
 

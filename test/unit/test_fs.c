@@ -1,8 +1,9 @@
 /*
- * test_fs.c - libos/fs against the host's tmpfs: the same random calls on both must have the same results.
+ * test_fs.c - libos/fs against the host's tmpfs: the same random calls on both must have the same
+ * results.
  *
- * The tree starts in the image on one side, as ordinary files on the other, so every call also tests how the
- * memfs lies over the image. The seed is printed; FS_SEED sets it.
+ * The tree starts in the image on one side, as ordinary files on the other, so every call also
+ * tests how the memfs lies over the image. The seed is printed; FS_SEED sets it.
  */
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -24,22 +25,30 @@
 #define NR_FDS 6
 #define STEPS 30000
 
-static const struct fs_node sub[] = { { "fa", .size = 10 }, { "fb", .size = 9000 }, { NULL } };
-static const struct fs_node deep[] = { { "da", .children = sub }, { "fd", .size = 4096 }, { NULL } };
-static const struct fs_node none[] = { { NULL } };
+static const struct fs_node sub[] = {{"fa", .size = 10}, {"fb", .size = 9000}, {NULL}};
+static const struct fs_node deep[] = {{"da", .children = sub}, {"fd", .size = 4096}, {NULL}};
+static const struct fs_node none[] = {{NULL}};
 static const struct fs_node top[] = {
-	{ "da", .children = deep }, { "db", .children = sub }, { "dc", .children = none },
-	{ "fa", .size = 100 }, { "fb", .size = 8192 }, { "fc", .size = 0 }, { "fd", .size = 20000 },
-	{ "la", .target = "fa" }, { "lb", .target = "da" }, { "lc", .target = "missing" }, { NULL },
+	{"da", .children = deep},
+	{"db", .children = sub},
+	{"dc", .children = none},
+	{"fa", .size = 100},
+	{"fb", .size = 8192},
+	{"fc", .size = 0},
+	{"fd", .size = 20000},
+	{"la", .target = "fa"},
+	{"lb", .target = "da"},
+	{"lc", .target = "missing"},
+	{NULL},
 };
-static const struct fs_node n8[] = { { "8", .children = top }, { NULL } };
-static const struct fs_node n7[] = { { "7", .children = n8 }, { NULL } };
-static const struct fs_node n6[] = { { "6", .children = n7 }, { NULL } };
-static const struct fs_node n5[] = { { "5", .children = n6 }, { NULL } };
-static const struct fs_node n4[] = { { "4", .children = n5 }, { NULL } };
-static const struct fs_node n3[] = { { "3", .children = n4 }, { NULL } };
-static const struct fs_node n2[] = { { "2", .children = n3 }, { NULL } };
-static const struct fs_node n1[] = { { "1", .children = n2 }, { NULL } };
+static const struct fs_node n8[] = {{"8", .children = top}, {NULL}};
+static const struct fs_node n7[] = {{"7", .children = n8}, {NULL}};
+static const struct fs_node n6[] = {{"6", .children = n7}, {NULL}};
+static const struct fs_node n5[] = {{"5", .children = n6}, {NULL}};
+static const struct fs_node n4[] = {{"4", .children = n5}, {NULL}};
+static const struct fs_node n3[] = {{"3", .children = n4}, {NULL}};
+static const struct fs_node n2[] = {{"2", .children = n3}, {NULL}};
+static const struct fs_node n1[] = {{"1", .children = n2}, {NULL}};
 
 static uint64_t rng;
 
@@ -111,16 +120,17 @@ static long host(long r)
 	return r < 0 ? -errno : r;
 }
 
-#define SAME(inside, outside) \
-	do { \
-		long h_ = host(outside), l_ = (inside); \
-		cr_assert_eq(l_, h_, "step %d: %s: %ld inside, %ld on the host", step, what, l_, h_); \
+#define SAME(inside, outside)                                                                      \
+	do {                                                                                       \
+		long h_ = host(outside), l_ = (inside);                                            \
+		cr_assert_eq(l_, h_, "step %d: %s: %ld inside, %ld on the host", step, what, l_,   \
+			     h_);                                                                  \
 	} while (0)
 
 static const char *pick_path(char *buf)
 {
-	static const char *const names[] = { "da", "db", "dc", "fa", "fb", "fc", "fd",
-					     "la", "lb", "lc", "na", "nb" };
+	static const char *const names[] = {"da", "db", "dc", "fa", "fb", "fc",
+					    "fd", "la", "lb", "lc", "na", "nb"};
 	unsigned depth = 1 + rnd(3);
 
 	*buf = 0;
@@ -140,17 +150,19 @@ static int step;
 static void compare_stat(const char *path, int flags)
 {
 	struct stat a, b;
-	long h = host(fstatat(AT_FDCWD, path, &a, flags)), l = sys_newfstatat(AT_FDCWD, P(path), P(&b), flags);
+	long h = host(fstatat(AT_FDCWD, path, &a, flags)),
+	     l = sys_newfstatat(AT_FDCWD, P(path), P(&b), flags);
 
 	cr_assert_eq(l, h, "step %d: stat %s: %ld inside, %ld on the host", step, path, l, h);
 	if (h)
 		return;
-	cr_assert_eq(a.st_mode, b.st_mode, "step %d: mode of %s: %o inside, %o", step, path, b.st_mode, a.st_mode);
+	cr_assert_eq(a.st_mode, b.st_mode, "step %d: mode of %s: %o inside, %o", step, path,
+		     b.st_mode, a.st_mode);
 	cr_assert_eq(a.st_nlink, b.st_nlink, "step %d: links of %s: %lu inside, %lu", step, path,
 		     (unsigned long)b.st_nlink, (unsigned long)a.st_nlink);
 	if (!S_ISDIR(a.st_mode))
-		cr_assert_eq(a.st_size, b.st_size, "step %d: size of %s: %ld inside, %ld", step, path,
-			     (long)b.st_size, (long)a.st_size);
+		cr_assert_eq(a.st_size, b.st_size, "step %d: size of %s: %ld inside, %ld", step,
+			     path, (long)b.st_size, (long)a.st_size);
 }
 
 struct names {
@@ -193,7 +205,8 @@ static void compare_dir(const char *path)
 		gather(&b, buf, n);
 	qsort(a.name, (size_t)a.n, 280, by_name);
 	qsort(b.name, (size_t)b.n, 280, by_name);
-	cr_assert_eq(a.n, b.n, "step %d: %s has %d names inside, %d on the host", step, path, b.n, a.n);
+	cr_assert_eq(a.n, b.n, "step %d: %s has %d names inside, %d on the host", step, path, b.n,
+		     a.n);
 	for (int i = 0; i < a.n; i++)
 		cr_assert_str_eq(a.name[i], b.name[i], "step %d: %s", step, path);
 	close(hfd);
@@ -214,8 +227,18 @@ static void compare_contents(int k)
 
 static void do_open(void)
 {
-	static const int extra[] = { 0, 0, O_CREAT, O_CREAT, O_CREAT | O_EXCL, O_TRUNC, O_CREAT | O_TRUNC, O_APPEND,
-				     O_DIRECTORY, O_NOFOLLOW, O_PATH, O_CREAT | O_NOFOLLOW };
+	static const int extra[] = {0,
+				    0,
+				    O_CREAT,
+				    O_CREAT,
+				    O_CREAT | O_EXCL,
+				    O_TRUNC,
+				    O_CREAT | O_TRUNC,
+				    O_APPEND,
+				    O_DIRECTORY,
+				    O_NOFOLLOW,
+				    O_PATH,
+				    O_CREAT | O_NOFOLLOW};
 	char path[128];
 	int k = (int)rnd(NR_FDS), flags = (int)rnd(3) | extra[rnd(12)];
 	long l;
@@ -230,8 +253,8 @@ static void do_open(void)
 	snprintf(what, sizeof(what), "open %s %o", path, flags);
 	h = open(path, flags, 0640);
 	l = sys_openat(AT_FDCWD, P(path), flags, 0640);
-	cr_assert_eq(l < 0 ? l : 0, h < 0 ? -errno : 0, "step %d: %s: %ld inside, %d (%s)", step, what, l, h,
-		     h < 0 ? strerror(errno) : "");
+	cr_assert_eq(l < 0 ? l : 0, h < 0 ? -errno : 0, "step %d: %s: %ld inside, %d (%s)", step,
+		     what, l, h, h < 0 ? strerror(errno) : "");
 	if (h >= 0) {
 		host_fd[k] = h;
 		lib_fd[k] = (int)l;
@@ -291,7 +314,7 @@ static void do_io(void)
 		break;
 	}
 	case 7: {
-		struct iovec v[3] = { { data, n / 3 }, { data + n / 3, 0 }, { data + n / 3, n - n / 3 } };
+		struct iovec v[3] = {{data, n / 3}, {data + n / 3, 0}, {data + n / 3, n - n / 3}};
 
 		snprintf(what, sizeof(what), "writev %zu", n);
 		SAME(sys_writev(l, P(v), 3), writev(h, v, 3));
@@ -306,9 +329,11 @@ static void do_io(void)
 		struct stat s1, s2;
 
 		/* The host refuses some pairs for reasons of its own (devices, file systems). */
-		if (fstat(h, &s1) || fstat(host_fd[k2], &s2) || !S_ISREG(s1.st_mode) || !S_ISREG(s2.st_mode))
+		if (fstat(h, &s1) || fstat(host_fd[k2], &s2) || !S_ISREG(s1.st_mode) ||
+		    !S_ISREG(s2.st_mode))
 			return;
-		snprintf(what, sizeof(what), "copy_file_range %ld to %ld, %zu", (long)a, (long)b, n);
+		snprintf(what, sizeof(what), "copy_file_range %ld to %ld, %zu", (long)a, (long)b,
+			 n);
 		SAME(sys_copy_file_range(l, P(&a), lib_fd[k2], P(&b), n, 0),
 		     copy_file_range(h, &c, host_fd[k2], &d, n, 0));
 		break;
@@ -340,7 +365,8 @@ static void do_names(void)
 		SAME(sys_unlinkat(AT_FDCWD, P(p), AT_REMOVEDIR), rmdir(p));
 		break;
 	case 3: {
-		static const char *const targets[] = { "fa", "da", "../fa", "da/fa", "./db", "la", "lb/fd", "nowhere" };
+		static const char *const targets[] = {"fa",   "da", "../fa", "da/fa",
+						      "./db", "la", "lb/fd", "nowhere"};
 		const char *t = targets[rnd(8)];
 
 		snprintf(what, sizeof(what), "symlink %s at %s", t, p);
@@ -351,7 +377,8 @@ static void do_names(void)
 		int flags = rnd(2) ? AT_SYMLINK_FOLLOW : 0;
 
 		snprintf(what, sizeof(what), "link %s to %s %d", p, q, flags);
-		SAME(sys_linkat(AT_FDCWD, P(p), AT_FDCWD, P(q), flags), linkat(AT_FDCWD, p, AT_FDCWD, q, flags));
+		SAME(sys_linkat(AT_FDCWD, P(p), AT_FDCWD, P(q), flags),
+		     linkat(AT_FDCWD, p, AT_FDCWD, q, flags));
 		break;
 	}
 	case 5:
@@ -405,7 +432,8 @@ static void remove_all(const char *dir)
 			snprintf(path, sizeof(path), "%s/%s", dir, d->d_name);
 			if (d->d_type == DT_DIR) {
 				remove_all(path);
-				cr_assert_eq(sys_unlinkat(AT_FDCWD, P(path), AT_REMOVEDIR), 0, "%s", path);
+				cr_assert_eq(sys_unlinkat(AT_FDCWD, P(path), AT_REMOVEDIR), 0, "%s",
+					     path);
 			} else {
 				cr_assert_eq(sys_unlinkat(AT_FDCWD, P(path), 0), 0, "%s", path);
 			}
@@ -534,7 +562,8 @@ static void *hammer(void *arg)
 	fs_host_thread(false);
 	memset(buf, 'h', sizeof(buf));
 	for (int i = 0; i < 20000; i++) {
-		static const char *const paths[] = { "da", "da/x", "db/x", "fa", "fb", "da/da/fb", "x/y", "x", "lb/x", "dc/x" };
+		static const char *const paths[] = {"da",	"da/x", "db/x", "fa",	"fb",
+						    "da/da/fb", "x/y",	"x",	"lb/x", "dc/x"};
 		const char *p, *q;
 
 		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
@@ -557,11 +586,13 @@ static void *hammer(void *arg)
 			sys_truncate(P(p), (long)(seed >> 20) % 9000);
 			break;
 		default: {
-			long fd = sys_openat(AT_FDCWD, P(p), O_RDWR | ((seed >> 61) & 1 ? O_CREAT : 0), 0644);
+			long fd = sys_openat(AT_FDCWD, P(p),
+					     O_RDWR | ((seed >> 61) & 1 ? O_CREAT : 0), 0644);
 
 			if (fd < 0)
 				break;
-			sys_pwrite64((int)fd, P(buf), (seed >> 10) % sizeof(buf), (long)(seed >> 25) % 20000);
+			sys_pwrite64((int)fd, P(buf), (seed >> 10) % sizeof(buf),
+				     (long)(seed >> 25) % 20000);
 			sys_pread64((int)fd, P(buf), sizeof(buf), (long)(seed >> 22) % 20000);
 			if ((seed >> 30) & 1)
 				sys_close((int)sys_dup((int)fd));
