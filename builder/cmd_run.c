@@ -251,7 +251,7 @@ int cmd_run(int argc, char **argv, struct err *e)
 		return CMD_FAILED;
 	}
 	cfg.nr_kthreads = loader_default_kthreads(o.cores, image.record->max_cores);
-	cfg.flags = (o.strace ? CTL_BOOT_STRACE : 0) | (o.stats ? CTL_BOOT_STATS : 0);
+	cfg.flags = o.strace ? CTL_BOOT_STRACE : 0;
 	cfg.memory_limit = opt.memory_limit;
 	cfg.workdir = o.workdir;
 	cfg.hostname = store_record_string(image.record, image.record->name, 0);

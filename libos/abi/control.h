@@ -97,7 +97,6 @@ struct ctl_winsize {
 };
 
 #define CTL_BOOT_STRACE 1u /* write a line per system call to the log ring */
-#define CTL_BOOT_STATS 2u
 /* 1 and 2 are one open file on the host: write both into the stdout ring, which keeps their order. */
 #define CTL_BOOT_STDERR_IS_STDOUT 4u
 
@@ -169,7 +168,7 @@ struct control {
 	_Alignas(64) struct control_stats stats;
 	_Alignas(64) struct ctl_ring rings[CTL_NR_RINGS];
 	/*
-	 * One park word per kthread: generation << 2 | enum ctl_park. Woken by sibling or supervisor. A kthread
+	 * One park word per kthread: whoever wakes it changes the word first, in steps of 4. A kthread
 	 * other than the first enters the libOS only when its word is not 0: the libOS of the first one, which
 	 * runs behind the filter, makes it so when it has work for it, and wakes it.
 	 */
@@ -180,7 +179,5 @@ struct control {
 };
 #define CTL_RECORD_OFF 12288ul /* copy of the boot record, at most 4096 bytes; longer: read the image */
 _Static_assert(sizeof(struct control) <= CTL_RECORD_OFF, "control grew into the record");
-
-enum ctl_park { CTL_PARK_RUNNING, CTL_PARK_PARKED, CTL_PARK_GRANTED };
 
 #endif

@@ -12,7 +12,6 @@
 #include "libos/signal/signal.h"
 #include "libos/syscall/syscall.h"
 
-#define SYS_SECCOMP_CODE 1 /* si_code of a SECCOMP_RET_TRAP */
 #define X32_BIT 0x40000000
 
 /*
@@ -89,6 +88,7 @@ void trap_user(struct trapframe *tf)
 		return;
 	case SIGSEGV:
 	case SIGBUS:
+		__atomic_fetch_add(&((struct control *)LIBOS_CONTROL_BASE)->stats.page_faults, 1, __ATOMIC_RELAXED);
 		/* What the host knows of our mappings is not what the application knows of its own. */
 		if (info->code > 0 && info->code < 0x80) {
 			u64 addr = info->fault.addr;

@@ -38,22 +38,23 @@ static inline bool range_ok(u64 pos, size_t n)
 	return (s64)(pos + n) >= 0;
 }
 
-static long read_iter(struct file *f, bool ref, struct iov_iter *it)
+typedef ssize_t (*transfer_fn)(struct file *f, struct iov_iter *it, u64 *pos);
+
+/* One read or write at the file's own offset. */
+static inline long transfer(struct file *f, bool ref, struct iov_iter *it, transfer_fn op)
 {
 	u64 pos;
 	bool locked;
 	long r;
 
-	if (!FMODE_CAN_READ(f))
-		return -EBADF;
-	if (!f->ops->read)
+	if (!op)
 		return -EINVAL;
 	if (!seekable(f))
-		return f->ops->read(f, it, NULL);
+		return op(f, it, NULL);
 	locked = pos_lock(f, ref);
 	pos = f->pos;
 	if (likely(range_ok(pos, it->count))) {
-		r = f->ops->read(f, it, &pos);
+		r = op(f, it, &pos);
 		f->pos = pos;
 	} else {
 		r = -EINVAL;
@@ -62,28 +63,14 @@ static long read_iter(struct file *f, bool ref, struct iov_iter *it)
 	return r;
 }
 
+static long read_iter(struct file *f, bool ref, struct iov_iter *it)
+{
+	return FMODE_CAN_READ(f) ? transfer(f, ref, it, f->ops->read) : -EBADF;
+}
+
 static long write_iter(struct file *f, bool ref, struct iov_iter *it)
 {
-	u64 pos;
-	bool locked;
-	long r;
-
-	if (!FMODE_CAN_WRITE(f))
-		return -EBADF;
-	if (!f->ops->write)
-		return -EINVAL;
-	if (!seekable(f))
-		return f->ops->write(f, it, NULL);
-	locked = pos_lock(f, ref);
-	pos = f->pos;
-	if (likely(range_ok(pos, it->count))) {
-		r = f->ops->write(f, it, &pos);
-		f->pos = pos;
-	} else {
-		r = -EINVAL;
-	}
-	pos_unlock(f, locked);
-	return r;
+	return FMODE_CAN_WRITE(f) ? transfer(f, ref, it, f->ops->write) : -EBADF;
 }
 
 long sys_read(int fd, u64 buf, size_t n)

@@ -23,6 +23,7 @@
 #include "libos/lib/string.h"
 #include "libos/mm/usercopy.h"
 #include "libos/platform/hostcall.h"
+#include "libos/platform/log.h"
 #include "libos/proc/proc.h"
 #include "libos/signal/signal.h"
 
@@ -47,16 +48,6 @@ static struct termios tty_termios;
 static struct control *ctl(void)
 {
 	return (struct control *)LIBOS_CONTROL_BASE;
-}
-
-/* Tells the supervisor to look at the rings; a host call only if it sleeps. */
-static void doorbell(void)
-{
-	struct control *c = ctl();
-
-	__atomic_fetch_add(&c->doorbell, 1, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&c->supervisor_waiting, __ATOMIC_SEQ_CST))
-		host_futex_wake(&c->doorbell, 1, true);
 }
 
 static inline bool stream_trylock(struct stream *s)
@@ -177,7 +168,7 @@ static ssize_t stream_write(struct file *f, struct iov_iter *from, u64 *pos)
 			__atomic_store_n(&r->producer_waiting, 1, __ATOMIC_SEQ_CST);
 			if (ring_space(r) >= min(want, (size_t)PIPE_BUF_SIZE) || closed_errno(r))
 				continue;
-			doorbell();
+			ring_doorbell();
 			err = stream_wait(s, ring_space(r) >= min(want, (size_t)PIPE_BUF_SIZE) ||
 						     closed_errno(r));
 			if (err)
@@ -193,7 +184,7 @@ static ssize_t stream_write(struct file *f, struct iov_iter *from, u64 *pos)
 	}
 	stream_unlock(s);
 	if (total)
-		doorbell();
+		ring_doorbell();
 	return total ? total : err;
 }
 
@@ -241,7 +232,7 @@ static ssize_t stream_read(struct file *f, struct iov_iter *to, u64 *pos)
 		__atomic_store_n(&r->consumer_waiting, 1, __ATOMIC_SEQ_CST);
 		if (!__atomic_load_n(&c->stdin_want, __ATOMIC_SEQ_CST)) {
 			__atomic_store_n(&c->stdin_want, (u32)want, __ATOMIC_SEQ_CST);
-			doorbell();
+			ring_doorbell();
 		}
 		err = stream_wait(s, ring_used(r) || stdin_end(r));
 		if (err)
@@ -266,7 +257,7 @@ static ssize_t stream_read(struct file *f, struct iov_iter *to, u64 *pos)
 		if (!ring_used(r) && !stdin_end(r))
 			__atomic_store_n(&c->stdin_ready, 0, __ATOMIC_RELEASE);
 		if (__atomic_load_n(&r->producer_waiting, __ATOMIC_SEQ_CST))
-			doorbell();
+			ring_doorbell();
 	}
 	stream_unlock(s);
 	return done ? (ssize_t)done : err;
@@ -300,7 +291,7 @@ static u32 stream_poll(struct file *f, struct poll_table *pt)
 		mask = stdin_mask(s);
 		if (!mask && !__atomic_load_n(&c->stdin_poll, __ATOMIC_SEQ_CST)) {
 			__atomic_store_n(&c->stdin_poll, 1, __ATOMIC_SEQ_CST);
-			doorbell();
+			ring_doorbell();
 			/*
 			 * The answer comes from outside. Who only looks (a poll that does not wait)
 			 * would never see it, so the first look after a change gives the supervisor
@@ -321,7 +312,7 @@ static u32 stream_poll(struct file *f, struct poll_table *pt)
 	__atomic_store_n(&r->producer_waiting, 1, __ATOMIC_SEQ_CST);
 	if (ring_space(r) >= PIPE_BUF_SIZE)
 		return EPOLLOUT | EPOLLWRNORM;
-	doorbell();
+	ring_doorbell();
 	return 0;
 }
 

@@ -473,7 +473,9 @@ static long recv_one(struct socket *s, u64 umsg, int flags, bool nonblock)
 	return r;
 }
 
-long sys_sendmsg(int fd, u64 umsg, int flags)
+typedef long (*message_fn)(struct socket *s, u64 umsg, int flags, bool nonblock);
+
+static long one_message(int fd, u64 umsg, int flags, message_fn fn)
 {
 	struct file *f;
 	long r;
@@ -481,28 +483,27 @@ long sys_sendmsg(int fd, u64 umsg, int flags)
 
 	if (!s)
 		return r;
-	r = send_one(s, umsg, flags, file_nonblock(f));
+	r = fn(s, umsg, flags, file_nonblock(f));
 	file_put(f);
 	return r;
 }
 
+long sys_sendmsg(int fd, u64 umsg, int flags)
+{
+	return one_message(fd, umsg, flags, send_one);
+}
+
 long sys_recvmsg(int fd, u64 umsg, int flags)
 {
-	struct file *f;
-	long r;
-	struct socket *s = sock_get(fd, &f, &r);
-
-	if (!s)
-		return r;
-	r = recv_one(s, umsg, flags, file_nonblock(f));
-	file_put(f);
-	return r;
+	return one_message(fd, umsg, flags, recv_one);
 }
 
 /* struct mmsghdr: a struct msghdr, then the length that was sent */
 #define MMSGHDR_SIZE 64ul
 
-long sys_sendmmsg(int fd, u64 uvec, u32 n, int flags)
+#define MSG_WAITFORONE 0x10000
+
+static long many_messages(int fd, u64 uvec, u32 n, int flags, message_fn fn)
 {
 	struct file *f;
 	long r = 0;
@@ -512,9 +513,12 @@ long sys_sendmmsg(int fd, u64 uvec, u32 n, int flags)
 	if (!s)
 		return r;
 	for (i = 0; i < min(n, (u32)UIO_MAX_IOV); i++) {
-		r = send_one(s, uvec + i * MMSGHDR_SIZE, flags, file_nonblock(f));
+		u64 umsg = uvec + i * MMSGHDR_SIZE;
+		bool nonblock = file_nonblock(f) || (i && flags & MSG_WAITFORONE);
+
+		r = fn(s, umsg, flags & ~MSG_WAITFORONE, nonblock);
 		if (r >= 0)
-			r = put_user_u32(r, (void *)(uvec + i * MMSGHDR_SIZE + sizeof(struct msghdr_k)));
+			r = put_user_u32(r, (void *)(umsg + sizeof(struct msghdr_k)));
 		if (r < 0)
 			break;
 	}
@@ -522,31 +526,16 @@ long sys_sendmmsg(int fd, u64 uvec, u32 n, int flags)
 	return i ? i : r;
 }
 
-#define MSG_WAITFORONE 0x10000
+long sys_sendmmsg(int fd, u64 uvec, u32 n, int flags)
+{
+	return many_messages(fd, uvec, n, flags & ~MSG_WAITFORONE, send_one);
+}
 
 long sys_recvmmsg(int fd, u64 uvec, u32 n, int flags, u64 utimeout)
 {
-	struct file *f;
-	long r = 0;
-	struct socket *s;
-	u32 i;
-
 	if (utimeout)
 		return -EOPNOTSUPP; /* its Linux semantics are broken, and hardly anyone asks for them */
-	s = sock_get(fd, &f, &r);
-	if (!s)
-		return r;
-	for (i = 0; i < min(n, (u32)UIO_MAX_IOV); i++) {
-		bool nonblock = file_nonblock(f) || (i && flags & MSG_WAITFORONE);
-
-		r = recv_one(s, uvec + i * MMSGHDR_SIZE, flags & ~MSG_WAITFORONE, nonblock);
-		if (r >= 0)
-			r = put_user_u32(r, (void *)(uvec + i * MMSGHDR_SIZE + sizeof(struct msghdr_k)));
-		if (r < 0)
-			break;
-	}
-	file_put(f);
-	return i ? i : r;
+	return many_messages(fd, uvec, n, flags, recv_one);
 }
 
 long sys_setsockopt(int fd, int level, int name, u64 uval, int len)

@@ -177,6 +177,18 @@ static int files_from_user(struct unix_msg *m, u64 ufds, u32 nr)
 	return 0;
 }
 
+/* unix(7): without privilege a sender can name only itself. */
+static bool may_claim(const struct ucred_k *c)
+{
+	const struct proc *p = current_proc();
+	const struct cred *own = &p->cred;
+
+	if (!own->euid)
+		return true;
+	return c->pid == p->pid && (c->uid == own->uid || c->uid == own->euid || c->uid == own->suid) &&
+	       (c->gid == own->gid || c->gid == own->egid || c->gid == own->sgid);
+}
+
 /* Descriptors and credentials of the control buffer: into m, or -errno. */
 static int control_parse(struct unix_msg *m, const struct sock_msg *sm)
 {
@@ -201,6 +213,8 @@ static int control_parse(struct unix_msg *m, const struct sock_msg *sm)
 				return -EINVAL;
 			if (copy_from_user(&m->cred, (void *)data, sizeof(m->cred)))
 				return -EFAULT;
+			if (!may_claim(&m->cred))
+				return -EPERM;
 		} else if (c.level == SOL_SOCKET_LEVEL) {
 			return -EINVAL;
 		}
@@ -305,12 +319,13 @@ static ssize_t unix_sendmsg(struct socket *s, struct sock_msg *sm, int flags, bo
 			return -EMSGSIZE;
 		return send_piece(u, sm, sm->it.count, true, nonblock);
 	}
-	do {
+	/* An empty send puts nothing into a stream: a message without bytes would look like its end. */
+	r = u->shutdown & SEND_SHUTDOWN ? -EPIPE : 0;
+	while (r >= 0 && sm->it.count) {
 		r = send_piece(u, sm, min(sm->it.count, (size_t)UNIX_STREAM_CHUNK), !done, nonblock);
-		if (r < 0)
-			break;
-		done += r;
-	} while (sm->it.count);
+		if (r > 0)
+			done += r;
+	}
 	if (done)
 		return done;
 	if (r == -EPIPE && !(flags & MSG_NOSIGNAL))
@@ -626,7 +641,7 @@ static int unix_setsockopt(struct socket *s, int level, int name, const void *va
 		/* Linux doubles it for bookkeeping, and bounds it by net.core.wmem_max */
 		u->sndbuf = max(min(v, UNIX_BUF_DEFAULT) * 2, UNIX_BUF_MIN);
 		return 0;
-	case SO_RCVBUF:
+	case SO_RCVBUF: /* no effect but to be read back, as unix(7) says */
 		u->rcvbuf = max(min(v, UNIX_BUF_DEFAULT) * 2, UNIX_BUF_MIN);
 		return 0;
 	case SO_PASSCRED:

@@ -13,25 +13,12 @@
 #include "libos/mm/shm.h"
 #include "libos/mm/usercopy.h"
 #include "libos/platform/hostcall.h"
+#include "libos/platform/log.h"
 #include "libos/proc/futex.h"
 #include "libos/proc/proc.h"
+#include "libos/sched/sched.h"
 #include "libos/signal/signal.h"
 #include "libos/time/clock.h"
-
-static void publish_stats(struct control *ctl)
-{
-	struct control_stats *s = &ctl->stats;
-
-	for (u32 i = 0; i < nr_kthreads; i++) {
-		s->syscalls_fast += kthreads[i].nr_syscalls;
-		s->syscalls_trapped += kthreads[i].nr_traps;
-		s->host_calls += kthreads[i].nr_host_calls;
-		s->preemptions += kthreads[i].nr_preemptions;
-		s->context_switches += kthreads[i].nr_switches;
-	}
-	s->arena_peak = alloc_peak();
-	s->shm_peak = shm_pages_used() << PAGE_SHIFT;
-}
 
 /* Tells the supervisor how it ended and ends the host process. */
 static noreturn void instance_exit(int wait_status)
@@ -39,12 +26,10 @@ static noreturn void instance_exit(int wait_status)
 	struct control *ctl = (struct control *)LIBOS_CONTROL_BASE;
 	int sig = wait_status & 0x7f;
 
-	publish_stats(ctl);
+	sched_publish_stats();
 	WRITE_ONCE(ctl->exit_status, wait_status);
 	__atomic_store_n(&ctl->state, CTL_EXITED, __ATOMIC_SEQ_CST);
-	__atomic_fetch_add(&ctl->doorbell, 1, __ATOMIC_SEQ_CST);
-	if (READ_ONCE(ctl->supervisor_waiting))
-		host_futex_wake(&ctl->doorbell, 1, true);
+	ring_doorbell();
 	host_exit(sig ? 128 + sig : wait_status >> 8 & 0xff);
 }
 

@@ -38,6 +38,8 @@ int main(void)
 	R(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
 	R(getsockopt(s[0], SOL_SOCKET, SO_TYPE, &type, &len));
 	V(type);
+	R(write(s[0], "", 0)); /* nothing arrives, and least of all an end of file */
+	R(recv(s[1], buf, 100, MSG_DONTWAIT));
 	R(write(s[0], "hello", 5));
 	R(read(s[1], buf, 2));
 	R(recv(s[1], buf, 100, MSG_PEEK));
