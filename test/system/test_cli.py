@@ -115,7 +115,7 @@ def signals(ctx):
 
 def stopped_cleanly(ctx):
     """Ctrl-C ends a program that does not handle it, and nothing stays behind."""
-    p = subprocess.Popen([ctx.junction, "run", image(ctx), "--", "flood", "100000000000"],
+    p = subprocess.Popen([ctx.junction, "run", image(ctx), "--", "flood", "1000000000000000000"],
                          stdout=subprocess.DEVNULL, start_new_session=True)
     time.sleep(0.2)
     os.killpg(p.pid, signal.SIGINT)
