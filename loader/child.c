@@ -336,7 +336,7 @@ static void start_kthreads(const struct loader_plan *plan, const struct libos_he
 		k->stack_top = (base + l->altstack_size) & ~15ull;
 		k->index = i;
 		k->entry = i ? l->kthread_entry : plan->cfg->header->entry;
-		k->park = &((struct control *)LIBOS_CONTROL_BASE)->park[i].word;
+		k->park = &((struct control *)LIBOS_CONTROL_BASE)->kthreads[i].word;
 		k->gs_base = l->gs_base ? l->gs_base + i * l->gs_stride : 0;
 		if (i)
 			tid = clone_kthread(flags, k);

@@ -41,6 +41,8 @@ struct loader_config {
 	uint32_t stream_kind[3]; /* enum ctl_stream_kind */
 	struct ctl_winsize winsize;
 	uint32_t umask;
+	int nic_fd; /* region of the NIC (abi/nic.h), 0 or -1: none; becomes CTL_FD_NIC and is mapped */
+	struct ctl_net net; /* region_size 0: no network */
 };
 
 /* Shared with the child until it enters the libOS, which unmaps it. */

@@ -33,6 +33,7 @@
 #define CTL_FD_IMAGE 3 /* unpacked image, read-only */
 #define CTL_FD_ARENA 4
 #define CTL_FD_SHM 5
+#define CTL_FD_NIC 6 /* the NIC region (nic.h); only with a network */
 
 /*
  * The first words of the libOS image, at LIBOS_TEXT_BASE: what the loader must know about the libOS.
@@ -100,6 +101,19 @@ struct ctl_winsize {
 /* 1 and 2 are one open file on the host: write both into the stdout ring, which keeps their order. */
 #define CTL_BOOT_STDERR_IS_STDOUT 4u
 
+/* An address of the network, in network byte order; only the family's own files know its length. */
+struct ctl_addr {
+	uint16_t family; /* AF_INET; 0: none */
+	uint16_t prefix; /* bits of the network part, where that means something */
+	uint8_t bytes[16];
+};
+
+struct ctl_net {
+	uint64_t region_size; /* of CTL_FD_NIC, 0: no network but loopback */
+	struct ctl_addr addr, gateway, dns;
+	uint32_t spare[4];
+};
+
 /* Written by the loader, read by the libOS once at boot. */
 struct control_boot {
 	uint64_t magic;
@@ -124,6 +138,7 @@ struct control_boot {
 	uint32_t pad;
 	struct ctl_winsize winsize;
 	uint8_t seed[64]; /* from getrandom(2); the libOS wipes it */
+	struct ctl_net net;
 	char workdir[256]; /* empty: that of the boot record */
 	char hostname[65];
 };
@@ -142,6 +157,50 @@ struct control_stats {
 	uint64_t arena_peak, shm_peak; /* bytes */
 	uint64_t first_instruction_ns; /* CLOCK_MONOTONIC when the application was entered */
 	uint64_t spare[16];
+};
+
+/*
+ * How a kthread and whoever may run it agree (DESIGN D9). word = generation << CTL_KT_GEN_SHIFT | state;
+ * each change of state but RUNNING -> SPINNING -> RUNNING takes a new generation, so that a late wake-up
+ * or a repeated one meets a word that has moved on and does nothing.
+ *
+ *   PARKED -> GRANTED    by a waker, with compare-and-exchange, then FUTEX_WAKE (shared) on word: a
+ *                        sibling (only if not managed), the supervisor, the scheduler or its core agent
+ *   GRANTED -> RUNNING   by the kthread itself
+ *   RUNNING -> PARKED    by the kthread itself: it publishes what follows in the line first, stores the word,
+ *                        fences, looks once more whether there is work (then back by compare-and-exchange),
+ *                        and waits on word
+ *   RUNNING <-> SPINNING by the kthread itself: idle, still polling its queue
+ *
+ * A word of 0 is that of a kthread never started: PARKED, generation 0. It waits in the loader's stub, and
+ * enters the library OS when the word is no longer 0; only the library OS of kthread 0 may make
+ * it so the first time, because that runs behind the filter.
+ */
+enum ctl_kt_state { CTL_KT_PARKED, CTL_KT_GRANTED, CTL_KT_RUNNING, CTL_KT_SPINNING };
+#define CTL_KT_STATE_MASK 7u
+#define CTL_KT_GEN_SHIFT 3
+
+struct ctl_kthread {
+	/* written by the instance, but for the change to GRANTED */
+	uint32_t word;
+	uint32_t runnable; /* uthreads that wait on this kthread's run queue; kept while it runs and as it parks */
+	uint64_t runnable_since; /* CLOCK_MONOTONIC ns since when one has waited; 0: none waits */
+	uint64_t next_timer; /* CLOCK_MONOTONIC ns, UINT64_MAX: none; kept as it parks */
+	uint64_t parked_gen_ns; /* when it parked last, CLOCK_MONOTONIC ns */
+	/* written by the scheduler */
+	uint32_t preempt; /* the generation that shall give its core back: yield when it equals that of word */
+	uint32_t pad[7];
+};
+_Static_assert(sizeof(struct ctl_kthread) == 64, "one cache line a kthread");
+
+/*
+ * Managed: kthreads run only when the scheduler grants them a core. They park without a timeout of their
+ * own (the scheduler wakes them at next_timer) and do not wake each other: they raise `wanted` and the
+ * doorbell of the NIC instead. Unmanaged: the host schedules; they park with a timeout and wake each other.
+ */
+struct ctl_sched {
+	uint32_t managed; /* written by the scheduler, may change at any time; re-read at each park */
+	uint32_t wanted; /* written by the instance: kthreads that have work, beyond those that run */
 };
 
 struct control {
@@ -167,15 +226,8 @@ struct control {
 	uint32_t winsize_seq; /* incremented when boot.winsize changed */
 	_Alignas(64) struct control_stats stats;
 	_Alignas(64) struct ctl_ring rings[CTL_NR_RINGS];
-	/*
-	 * One park word per kthread: whoever wakes it changes the word first, in steps of 4. A kthread
-	 * other than the first enters the libOS only when its word is not 0: the libOS of the first one, which
-	 * runs behind the filter, makes it so when it has work for it, and wakes it.
-	 */
-	_Alignas(64) struct {
-		uint32_t word;
-		uint32_t pad[15];
-	} park[CTL_MAX_KTHREADS];
+	struct ctl_sched sched;
+	_Alignas(64) struct ctl_kthread kthreads[CTL_MAX_KTHREADS];
 };
 #define CTL_RECORD_OFF 12288ul /* copy of the boot record, at most 4096 bytes; longer: read the image */
 _Static_assert(sizeof(struct control) <= CTL_RECORD_OFF, "control grew into the record");

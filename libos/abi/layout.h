@@ -30,6 +30,8 @@
 #define LIBOS_ARENA_MAX 0x000400000000ul /* 16 GiB of address space */
 /* The unpacked root file system of the image, read-only. */
 #define LIBOS_ROOTFS_BASE 0x481000000000ul
+/* Queue pairs and packet buffers, shared with the device (nic.h). */
+#define LIBOS_NIC_BASE 0x482000000000ul
 /* Page store for tmpfs files, shared anonymous memory and memfds. */
 #define LIBOS_SHM_BASE 0x483000000000ul
 #define LIBOS_SHM_MAX 0x001000000000ul

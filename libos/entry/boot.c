@@ -181,8 +181,8 @@ noreturn void libos_main(u32 id)
 	struct kthread *kt = &kthreads[id];
 
 	if (id) {
-		while (!__atomic_load_n(&ctl->park[id].word, __ATOMIC_ACQUIRE))
-			host_futex_wait(&ctl->park[id].word, 0, NEVER, true);
+		while (!__atomic_load_n(&ctl->kthreads[id].word, __ATOMIC_ACQUIRE))
+			host_futex_wait(&ctl->kthreads[id].word, 0, NEVER, true);
 		kthread_begin(kt);
 	}
 	boot_first();

@@ -118,7 +118,7 @@ struct trapframe *hostsig_handle(int sig, const struct siginfo_k *info, struct h
 	if (sig == CTL_KICK_SIGNAL) {
 		__atomic_fetch_or(&kt->work, KT_WORK_KICK, __ATOMIC_SEQ_CST);
 		/* A kthread about to sleep must not: the word it will wait on changes. */
-		__atomic_fetch_add(&ctl->park[id].word, 4, __ATOMIC_SEQ_CST);
+		__atomic_fetch_add(&ctl->kthreads[id].word, 8, __ATOMIC_SEQ_CST);
 	}
 	if (in_libos(uc)) {
 		if (sig == CTL_KICK_SIGNAL) {

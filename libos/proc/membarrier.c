@@ -26,7 +26,7 @@
 static void barrier_on(struct kthread *kt)
 {
 	struct control *ctl = (struct control *)LIBOS_CONTROL_BASE;
-	u32 *word = &ctl->park[kt->id].word, before = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+	u32 *word = &ctl->kthreads[kt->id].word, before = __atomic_load_n(word, __ATOMIC_SEQ_CST);
 	struct uthread *ut = READ_ONCE(kt->current);
 
 	if (ut == kt->idle)

@@ -253,8 +253,8 @@ static void wake_sibling(void)
 		    !__atomic_compare_exchange_n(&kt->parked, &one, 0, false, __ATOMIC_SEQ_CST,
 						 __ATOMIC_RELAXED))
 			continue;
-		__atomic_fetch_add(&ctl->park[i].word, 4, __ATOMIC_SEQ_CST);
-		host_futex_wake(&ctl->park[i].word, 1, true);
+		__atomic_fetch_add(&ctl->kthreads[i].word, 8, __ATOMIC_SEQ_CST);
+		host_futex_wake(&ctl->kthreads[i].word, 1, true);
 		return;
 	}
 }
@@ -539,7 +539,7 @@ void kthread_resched(struct kthread *kt)
 
 static void park(struct kthread *kt)
 {
-	u32 word = __atomic_load_n(&ctl->park[kt->id].word, __ATOMIC_SEQ_CST);
+	u32 word = __atomic_load_n(&ctl->kthreads[kt->id].word, __ATOMIC_SEQ_CST);
 	u64 deadline = NEVER;
 
 	__atomic_store_n(&kt->parked, 1, __ATOMIC_SEQ_CST);
@@ -552,7 +552,7 @@ static void park(struct kthread *kt)
 		deadline = READ_ONCE(kt->timers.first);
 		kt->slice_end = NEVER;
 		if (deadline == NEVER || deadline > clock_monotonic_ns())
-			host_futex_wait(&ctl->park[kt->id].word, word, deadline, true);
+			host_futex_wait(&ctl->kthreads[kt->id].word, word, deadline, true);
 	}
 	__atomic_store_n(&kt->parked, 0, __ATOMIC_SEQ_CST);
 	__atomic_fetch_sub(&nr_parked, 1, __ATOMIC_SEQ_CST);

@@ -187,7 +187,7 @@ __attribute__((used)) void toy_second(long index)
 	__atomic_fetch_add(&kthreads_up, 1, __ATOMIC_SEQ_CST);
 	SYS(futex, &kthreads_up, FUTEX_WAKE, 1);
 	for (;;)
-		wait_word(&CONTROL->park[index].word, 4);
+		wait_word(&CONTROL->kthreads[index].word, 8);
 }
 
 /* What a program does when it runs code of its own making: "mov $nr,%eax; syscall; ret" elsewhere. */
@@ -292,8 +292,8 @@ static void scenario_kthreads(void)
 
 	/* They wait for this: nobody runs our code before the filter is on. */
 	for (unsigned i = 1; i < CONTROL->boot.nr_kthreads; i++) {
-		CONTROL->park[i].word = 4;
-		SYS(futex, &CONTROL->park[i].word, FUTEX_WAKE, 1);
+		CONTROL->kthreads[i].word = 8;
+		SYS(futex, &CONTROL->kthreads[i].word, FUTEX_WAKE, 1);
 	}
 	while ((up = kthreads_up) != CONTROL->boot.nr_kthreads - 1)
 		wait_word(&kthreads_up, up);

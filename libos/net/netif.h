@@ -1,0 +1,136 @@
+/*
+ * netif.h - network interfaces, addresses without a length, routes, and the loop that feeds the stack.
+ *
+ * Received packets run in "softirq" context: net_poll(), called by kthreads between uthreads and on the way
+ * out of socket calls, with no lock held. It is never entered twice on one kthread, cannot sleep, and may
+ * take spin locks that system calls take too, as nothing preempts the library OS.
+ *
+ *   sockets (socket.c, inet_*.c) -> tcp*.c, udp.c -> ipv4*.c, icmp.c, arp.c -> netif: virtio.c, loopback.c
+ */
+#ifndef LIBOS_NET_NETIF_H
+#define LIBOS_NET_NETIF_H
+
+#include "libos/net/pkt.h"
+
+struct kthread;
+
+/* An address whose length only its family's own files know; bytes in network order, the rest zero. */
+struct netaddr {
+	u16 family; /* AF_INET; 0: unspecified */
+	u16 spare;
+	u8 b[16];
+};
+
+struct endpoint {
+	struct netaddr addr;
+	u16 port; /* host byte order */
+};
+
+static inline bool netaddr_equal(const struct netaddr *a, const struct netaddr *b)
+{
+	return a->family == b->family && !__builtin_memcmp(a->b, b->b, sizeof(a->b));
+}
+
+#define NETIF_UP 1u
+#define NETIF_LOOPBACK 2u
+#define NETIF_CSUM 4u /* finishes PKT_CSUM_PARTIAL itself */
+#define NETIF_TSO 8u /* cuts packets with gso_size itself */
+#define NETIF_ARP 16u /* Ethernet: next hops are resolved */
+
+struct netif {
+	struct list_head link;
+	char name[16];
+	u32 index; /* as if_nametoindex(3): lo is 1 */
+	u32 flags;
+	u32 mtu; /* of IP packets */
+	u8 lladdr[6];
+	/*
+	 * Sends an Ethernet frame (NETIF_ARP) or a bare IP packet (loopback). Takes over p. May drop:
+	 * -ENOBUFS. Any context.
+	 */
+	int (*xmit)(struct netif *nif, struct pkt *p);
+	u64 rx_packets, rx_bytes, rx_dropped, tx_packets, tx_bytes, tx_dropped; /* approximate */
+};
+
+/* netif.c. Interfaces are made at boot or by tests and never go. */
+void netif_add(struct netif *nif);
+struct netif *netif_by_index(u32 index);
+struct netif *netif_by_name(const char *name);
+/* For each: for (n = netif_next(NULL); n; n = netif_next(n)) */
+struct netif *netif_next(struct netif *after);
+
+/* A received frame (NETIF_ARP) or IP packet, softirq context. Takes over p. Implemented by ipv4.c. */
+void netif_receive(struct netif *nif, struct pkt *p);
+
+/* Boot: loopback, and the NIC if boot->net says that there is one. */
+struct control_boot;
+int net_init(const struct control_boot *boot);
+/* Runs what has arrived for this kthread and for parked siblings. True if anything did. Not re-entrant: returns false. */
+bool net_poll(struct kthread *kt);
+/* Something arrived and net_poll() would find work. Cheap. */
+bool net_pending(struct kthread *kt);
+/*
+ * Before a kthread parks: asks the device for events on the queues nobody else polls, then says whether
+ * something arrived meanwhile (true: do not park). net_unpark() takes the request back.
+ */
+bool net_prepare_park(struct kthread *kt);
+void net_unpark(struct kthread *kt);
+
+/* Where packets to an address go. Filled by route_lookup(); cached by sockets while gen is route_gen(). */
+struct route {
+	struct netif *nif;
+	struct netaddr src; /* source address to use */
+	struct netaddr next_hop; /* on the link */
+	u32 mtu; /* largest IP packet on this path, header included */
+	u32 hdr_len; /* bytes of the IP header that ip_output adds */
+	u32 gen;
+};
+
+/* Implemented by ipv4*.c, dispatching on family: what the layers above know of IP. */
+
+/* -ENETUNREACH, -EAFNOSUPPORT. src, if its family is set, is the address that the socket is bound to. */
+int route_lookup(const struct netaddr *dst, const struct netaddr *src, struct route *r);
+u32 route_gen(void);
+/* Is it one of ours (loopback, our own address)? */
+bool netaddr_is_local(const struct netaddr *a);
+bool netaddr_is_any(const struct netaddr *a);
+bool netaddr_is_broadcast(const struct netaddr *a); /* broadcast or multicast */
+bool netaddr_is_loopback(const struct netaddr *a);
+void netaddr_any(struct netaddr *a, u16 family);
+/* sockaddr <-> endpoint. -EINVAL: too short; -EAFNOSUPPORT: another family. Length written. */
+int endpoint_from_sockaddr(struct endpoint *e, const void *sa, u32 len);
+u32 endpoint_to_sockaddr(const struct endpoint *e, void *sa);
+/* "10.0.0.2:80" for logs and /proc */
+int endpoint_print(const struct endpoint *e, char *buf, size_t size);
+/* Sum for the pseudo-header (RFC 9293, 3.1), to go on with: len is that of header and data. */
+u32 pseudo_sum(const struct netaddr *src, const struct netaddr *dst, u8 proto, u32 len);
+
+/* What an IP packet said, for the transport. */
+struct ip_info {
+	struct netaddr src, dst;
+	u8 ttl, tos, proto;
+	bool broadcast; /* the link-layer or the IP destination is not only us */
+};
+
+#define IP_DF 1u /* do not fragment */
+/*
+ * Sends p, whose data begins with the transport header, from src to dst. Takes over p. Softirq or system
+ * call context; locks of sockets may be held. 0, or -errno (dropped; -EMSGSIZE: too long and IP_DF).
+ */
+int ip_output(struct pkt *p, const struct route *r, const struct netaddr *src, const struct netaddr *dst,
+	      u8 proto, u8 ttl, u8 tos, u32 flags);
+
+/*
+ * Transports, called with data at the transport header; take over p. They verify the checksum unless
+ * PKT_CSUM_OK. tcp_error, udp_error: an ICMP error about a packet of ours came; hdr are the first 8 bytes of the
+ * transport header that we had sent; err is an errno, mtu that of -EMSGSIZE (fragmentation needed).
+ */
+void tcp_input(struct pkt *p, const struct ip_info *ip);
+void udp_input(struct pkt *p, const struct ip_info *ip);
+void tcp_error(const struct netaddr *local, const struct netaddr *remote, const u8 hdr[8], int err, u32 mtu, bool hard);
+void udp_error(const struct netaddr *local, const struct netaddr *remote, const u8 hdr[8], int err, u32 mtu, bool hard);
+/* ICMP "port unreachable" about p (data at the transport header; not taken over); rate-limited. */
+void icmp_port_unreachable(struct pkt *p, const struct ip_info *ip);
+
+/* Random 32 bits for sequence numbers, ports, identifiers: lib/random.c. */
+#endif
