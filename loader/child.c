@@ -120,6 +120,11 @@ static void map_segments(const struct loader_plan *plan)
 	step(plan, LOADER_STEP_MAP_SHM);
 	map_fixed(plan, LIBOS_SHM_BASE, plan->shm_size, PROT_READ | PROT_WRITE,
 		  MAP_SHARED | MAP_NORESERVE, plan->shm_fd, 0);
+	if (plan->last_fd == CTL_FD_NIC) {
+		step(plan, LOADER_STEP_MAP_NIC);
+		map_fixed(plan, LIBOS_NIC_BASE, plan->cfg->net.region_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			  plan->cfg->nic_fd, 0);
+	}
 	/* The page of our own text that holds the stub moves; ours is a copy of the caller's mapping. */
 	step(plan, LOADER_STEP_MAP_STUB);
 	check(plan, RAW(mremap, loader_stub_start, LOADER_STUB_SIZE, LOADER_STUB_SIZE,
@@ -196,11 +201,11 @@ static void make_root(const struct loader_plan *plan)
 
 static void set_limits(const struct loader_plan *plan)
 {
-	static const struct {
+	const struct {
 		int resource;
 		rlim_t value;
 	} limits[] = {
-		{RLIMIT_CORE, 0},     {RLIMIT_NOFILE, CTL_FD_SHM + 1}, {RLIMIT_MEMLOCK, 0},
+		{RLIMIT_CORE, 0},     {RLIMIT_NOFILE, plan->last_fd + 1}, {RLIMIT_MEMLOCK, 0},
 		{RLIMIT_MSGQUEUE, 0}, {RLIMIT_RTPRIO, 0},	       {RLIMIT_FSIZE, 0},
 	};
 
@@ -273,19 +278,20 @@ static void tie_to_parent(const struct loader_plan *plan)
 		fail(plan, EPIPE);
 }
 
-/* Image, arena and shm at their fixed numbers, and nothing else. */
+/* Image, arena, shm and, with a network, the NIC at their fixed numbers, and nothing else. */
 static void arrange_fds(const struct loader_plan *plan)
 {
-	int fds[] = {plan->cfg->image_fd, plan->arena_fd, plan->shm_fd};
+	int fds[] = {plan->cfg->image_fd, plan->arena_fd, plan->shm_fd, plan->cfg->nic_fd};
+	size_t nr = plan->last_fd - CTL_FD_IMAGE + 1;
 
 	step(plan, LOADER_STEP_FDS);
 	/* First out of the way of the places that they shall take. */
-	for (size_t i = 0; i < NR(fds); i++)
-		fds[i] = check(plan, RAW(fcntl, fds[i], F_DUPFD, CTL_FD_SHM + 1));
-	for (size_t i = 0; i < NR(fds); i++)
+	for (size_t i = 0; i < nr; i++)
+		fds[i] = check(plan, RAW(fcntl, fds[i], F_DUPFD, plan->last_fd + 1));
+	for (size_t i = 0; i < nr; i++)
 		check(plan, RAW(dup2, fds[i], CTL_FD_IMAGE + i));
 	check(plan, RAW(close_range, 0, CTL_FD_IMAGE - 1, 0));
-	check(plan, RAW(close_range, CTL_FD_SHM + 1, ~0u, 0));
+	check(plan, RAW(close_range, plan->last_fd + 1, ~0u, 0));
 }
 
 static const int handled[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, CTL_KICK_SIGNAL};
@@ -391,7 +397,7 @@ _Noreturn void loader_child(const struct loader_plan *plan)
 	RAW(setsid);
 	map_segments(plan);
 	l = find_libos(plan);
-	len = filter_build(l->text_start, l->text_end, code, NR(code));
+	len = filter_build(l->text_start, l->text_end, plan->last_fd, code, NR(code));
 	if (len < 0)
 		fail(plan, -len);
 	prog.len = len;

@@ -37,6 +37,7 @@
 struct emit {
 	struct sock_filter *prog;
 	size_t len, max; /* len runs on past max, so that the caller sees the overflow */
+	int last_fd;
 };
 
 static void emit(struct emit *e, uint16_t code, uint8_t jt, uint8_t jf, uint32_t k)
@@ -101,7 +102,7 @@ static void rule_mmap(struct emit *e)
 	emit_ret(e, SECCOMP_RET_ALLOW);
 	emit_load(e, ARG_LOW(4));
 	emit_require(e, BPF_JGE, CTL_FD_IMAGE, KILL);
-	emit_refuse(e, BPF_JGT, CTL_FD_SHM, KILL);
+	emit_refuse(e, BPF_JGT, e->last_fd, KILL);
 }
 
 static void rule_munmap(struct emit *e)
@@ -193,9 +194,9 @@ static void emit_rule(struct emit *e, const struct rule *rule)
 		e->len = e->max + 1;
 }
 
-int filter_build(uint64_t text_start, uint64_t text_end, struct sock_filter *prog, size_t max)
+int filter_build(uint64_t text_start, uint64_t text_end, int last_fd, struct sock_filter *prog, size_t max)
 {
-	struct emit e = {.prog = prog, .max = max};
+	struct emit e = {.prog = prog, .max = max, .last_fd = last_fd};
 
 	if (text_start >= text_end || text_start >> 32 != (text_end - 1) >> 32)
 		return -EINVAL;

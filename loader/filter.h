@@ -12,7 +12,7 @@
 
 /*
  * Writes the filter for a libOS whose text is [text_start, text_end) into prog, which has room for
- * `max` instructions. Returns the length, or -EINVAL when the range is empty or crosses a 4 GiB
+ * `max` instructions. Descriptors from CTL_FD_IMAGE to last_fd may be mapped. Returns the length, or -EINVAL when the range is empty or crosses a 4 GiB
  * boundary, or -ENOSPC. A pure function: the same arguments give the same program.
  *
  * What the program answers (seccomp(2)):
@@ -21,6 +21,6 @@
  *   - a listed call from the libOS text whose arguments obey its rule: SECCOMP_RET_ALLOW
  *   - any other call from the libOS text: SECCOMP_RET_KILL_PROCESS
  */
-int filter_build(uint64_t text_start, uint64_t text_end, struct sock_filter *prog, size_t max);
+int filter_build(uint64_t text_start, uint64_t text_end, int last_fd, struct sock_filter *prog, size_t max);
 
 #endif

@@ -22,6 +22,7 @@
 	STEP(MAP_ROOTFS, "map the root file system") \
 	STEP(MAP_CONTROL, "map the control region") \
 	STEP(MAP_SHM, "map the page store") \
+	STEP(MAP_NIC, "map the queue pairs of its NIC") \
 	STEP(MAP_STUB, "map the entry code") \
 	STEP(LIBOS_HEADER, "use the library OS of this image, which is of another version of junction, so build the image again") \
 	STEP(ROOT, "make an empty root") \
@@ -77,6 +78,7 @@ struct loader_plan {
 	struct loader_report *report;
 	struct control *control; /* the caller's mapping */
 	uint64_t arena_size, shm_size;
+	int last_fd; /* CTL_FD_NIC, or without a network CTL_FD_SHM: the highest descriptor that it has */
 	int control_fd, arena_fd, shm_fd;
 	int go_read, go_write; /* one byte: the id maps are written and the boot record is complete */
 	bool set_identity; /* become LOADER_INNER_ID; else the only mapped id is ours already */

@@ -41,8 +41,12 @@ struct loader_config {
 	uint32_t stream_kind[3]; /* enum ctl_stream_kind */
 	struct ctl_winsize winsize;
 	uint32_t umask;
-	int nic_fd; /* region of the NIC (abi/nic.h), 0 or -1: none; becomes CTL_FD_NIC and is mapped */
-	struct ctl_net net; /* region_size 0: no network */
+	/*
+	 * The NIC region (abi/nic.h), a memfd of net.region_size bytes that is sealed against resizing: the
+	 * instance has it mapped at LIBOS_NIC_BASE, and as CTL_FD_NIC. Not looked at where net.region_size is 0.
+	 */
+	int nic_fd;
+	struct ctl_net net; /* region_size 0: no network but loopback */
 };
 
 /* Shared with the child until it enters the libOS, which unmaps it. */
@@ -52,6 +56,7 @@ struct loader_instance {
 	pid_t pid; /* on the host; not yet reaped */
 	int pidfd;
 	int arena_fd, shm_fd; /* memfds, for accounting */
+	int control_fd; /* memfd of `control`, for whoever else must see it (the scheduler's START) */
 	int go_write; /* the child sees by its closing that its starter has died */
 	struct control *control; /* CTL_SIZE bytes; everything in it may be hostile */
 	struct loader_report *report;

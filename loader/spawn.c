@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "libos/abi/nic.h"
 #include "loader/internal.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -152,6 +153,7 @@ static int fill_boot(struct control *control, const struct loader_plan *plan, st
 	b->umask = cfg->umask;
 	memcpy(b->stream_kind, cfg->stream_kind, sizeof(b->stream_kind));
 	b->winsize = cfg->winsize;
+	b->net = cfg->net;
 	if (cfg->workdir && strlen(cfg->workdir) >= sizeof(b->workdir))
 		return loader_fail(err, "the working directory is longer than %zu bytes",
 				   sizeof(b->workdir) - 1);
@@ -256,6 +258,22 @@ static pid_t clone_instance(const struct loader_plan *plan, int *pidfd)
 	return pid;
 }
 
+/* A region that could shrink would let the other side make the instance fault. */
+static int check_nic(const struct loader_config *cfg, struct loader_error *err)
+{
+	uint64_t size = cfg->net.region_size;
+	struct stat st;
+	int seals;
+
+	if (fstat(cfg->nic_fd, &st) == -1 || (seals = fcntl(cfg->nic_fd, F_GET_SEALS)) == -1)
+		return loader_fail_errno(err, errno, "cannot look at the memory of the NIC");
+	if (size & (JUNCTION_PAGE_SIZE - 1) || size > NIC_MAX_REGION || size != (uint64_t)st.st_size ||
+	    (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
+		return loader_fail(err, "the memory of the NIC is not of the promised size and sealed; is the "
+					"scheduler of another version?");
+	return 0;
+}
+
 static void close_fd(int *fd)
 {
 	if (*fd != -1)
@@ -279,6 +297,7 @@ int loader_spawn(const struct loader_config *cfg, struct loader_instance *inst,
 		.shm_fd = -1,
 		.go_read = -1,
 		.go_write = -1,
+		.last_fd = cfg->net.region_size ? CTL_FD_NIC : CTL_FD_SHM,
 		.set_identity = geteuid() == 0,
 	};
 	uint64_t limit = cfg->memory_limit ? cfg->memory_limit : loader_host_memory();
@@ -286,7 +305,7 @@ int loader_spawn(const struct loader_config *cfg, struct loader_instance *inst,
 	int go[2];
 
 	*inst = (struct loader_instance){.pid = -1, .pidfd = -1, .arena_fd = -1, .shm_fd = -1,
-					  .go_write = -1};
+					  .control_fd = -1, .go_write = -1};
 	if (cfg->nr_kthreads < 1 || cfg->nr_kthreads > CTL_MAX_KTHREADS)
 		return loader_fail(err, "an instance has 1 to %d cores", CTL_MAX_KTHREADS);
 	if (loader_probe_cpu(err) == -1)
@@ -294,6 +313,8 @@ int loader_spawn(const struct loader_config *cfg, struct loader_instance *inst,
 	if (fstat(cfg->image_fd, &st) == -1)
 		return loader_fail_errno(err, errno, "cannot look at the unpacked image");
 	if (check_header(cfg->header, st.st_size, err) == -1)
+		return -1;
+	if (cfg->net.region_size && check_nic(cfg, err) == -1)
 		return -1;
 
 	plan.arena_size = region_size(limit, LIBOS_ARENA_MAX);
@@ -338,7 +359,7 @@ int loader_spawn(const struct loader_config *cfg, struct loader_instance *inst,
 	inst->spawned_ns = loader_now_ns();
 	inst->arena_fd = plan.arena_fd;
 	inst->shm_fd = plan.shm_fd;
-	close_fd(&plan.control_fd);
+	inst->control_fd = plan.control_fd;
 	close_fd(&plan.go_read);
 	inst->go_write = plan.go_write;
 	return 0;
@@ -367,6 +388,7 @@ void loader_release(struct loader_instance *inst)
 	close_fd(&inst->pidfd);
 	close_fd(&inst->arena_fd);
 	close_fd(&inst->shm_fd);
+	close_fd(&inst->control_fd);
 	close_fd(&inst->go_write);
 	inst->control = NULL;
 	inst->report = NULL;

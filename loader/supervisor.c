@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/kcmp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,6 +35,8 @@
 #define RETRY_PERIOD_NS 10000000l
 /* A second fatal signal this long after one that was not taken kills; timeout(1) sends two at once. */
 #define PATIENCE_NS 200000000ull
+/* Something happened at the socket of the network; not one that is forwarded. */
+#define NET_SIGNAL 40
 
 static const int forwarded[] = {SIGHUP,	 SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,   SIGUSR2,
 				SIGALRM, SIGCONT, SIGIO,   SIGPWR,  SIGVTALRM, SIGPROF};
@@ -42,7 +45,7 @@ static const int forwarded[] = {SIGHUP,	 SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,   S
 static struct {
 	struct control *control;
 	int pidfd;
-	volatile sig_atomic_t child_changed, stop_wanted, winsize_changed;
+	volatile sig_atomic_t child_changed, stop_wanted, winsize_changed, net_changed;
 	volatile sig_atomic_t killed_for; /* the signal that the instance would not take */
 	uint64_t sent_ns[65]; /* when a signal was handed over */
 } shared = {.pidfd = -1};
@@ -76,6 +79,9 @@ static void on_signal(int sig)
 		break;
 	case SIGWINCH:
 		shared.winsize_changed = 1;
+		break;
+	case NET_SIGNAL:
+		shared.net_changed = 1;
 		break;
 	default:
 		forward(sig);
@@ -211,7 +217,50 @@ static void wait_doorbell(struct control *control, uint32_t seen, long timeout_n
 }
 
 /* Why the supervisor itself ended the instance. */
-enum verdict { VERDICT_NONE, VERDICT_MEMORY, VERDICT_PROTOCOL };
+enum verdict { VERDICT_NONE, VERDICT_MEMORY, VERDICT_PROTOCOL, VERDICT_NETWORK };
+
+/* Asks for NET_SIGNAL whenever the other end of the socket does something. */
+static int watch_net(const struct supervisor_net *net, struct loader_error *err)
+{
+	struct sigaction sa = {.sa_handler = on_signal};
+	sigset_t set;
+
+	sigfillset(&sa.sa_mask);
+	sigemptyset(&set);
+	sigaddset(&set, NET_SIGNAL);
+	shared.net_changed = 1; /* look once, also if it happened before we were told */
+	if (sigaction(NET_SIGNAL, &sa, NULL) == -1 || sigprocmask(SIG_UNBLOCK, &set, NULL) == -1 ||
+	    fcntl(net->socket, F_SETOWN, getpid()) == -1 || fcntl(net->socket, F_SETSIG, NET_SIGNAL) == -1 ||
+	    fcntl(net->socket, F_SETFL, fcntl(net->socket, F_GETFL) | O_ASYNC) == -1)
+		return loader_fail_errno(err, errno, "cannot watch the connection to the scheduler");
+	return 0;
+}
+
+/*
+ * True when the other end has gone while the instance lives; nothing else is expected from there. The
+ * death of the instance is a reason to go, and is seen here no later than there.
+ */
+static bool net_gone(const struct supervisor_net *net)
+{
+	struct pollfd p[] = {{.fd = net->socket, .events = POLLIN}, {.fd = shared.pidfd, .events = POLLIN}};
+
+	shared.net_changed = 0;
+	if (poll(p, 1, 0) <= 0)
+		return false;
+	return poll(p + 1, 1, 0) <= 0;
+}
+
+/* The rest of the start where there is a network. On failure nothing of the instance is left. */
+static int start_net(struct loader_instance *inst, const struct supervisor_net *net, struct loader_error *err)
+{
+	if (!net->started(net->arg, inst, err) && !watch_net(net, err))
+		return 0;
+	syscall(SYS_pidfd_send_signal, inst->pidfd, SIGKILL, NULL, 0);
+	while (waitpid(inst->pid, NULL, 0) == -1 && errno == EINTR)
+		;
+	net->ended(net->arg);
+	return -1;
+}
 
 /* Serves the instance until it is dead and reaped. */
 static enum verdict serve(struct loader_instance *inst, struct sio *io,
@@ -231,6 +280,8 @@ static enum verdict serve(struct loader_instance *inst, struct sio *io,
 			stop_and_continue(inst->pid);
 		if (shared.winsize_changed)
 			pass_winsize();
+		if (shared.net_changed && net_gone(&opt->net))
+			verdict = VERDICT_NETWORK;
 		if (!verdict)
 			moved = sio_pump(io);
 		if (moved < 0)
@@ -309,6 +360,13 @@ static int finish(const struct loader_instance *inst, const struct sio *io, enum
 			    opt->name);
 		return SUPERVISOR_FAILED;
 	}
+	if (verdict == VERDICT_NETWORK) {
+		struct loader_error why = {};
+
+		opt->net.lost(opt->net.arg, &why);
+		loader_fail(err, "%s: %s", opt->name, why.text);
+		return SUPERVISOR_FAILED;
+	}
 	if (shared.killed_for) {
 		loader_fail(err, "%s: killed, it did not take signal %d (%s)", opt->name,
 			    (int)shared.killed_for, strsignal(shared.killed_for));
@@ -372,6 +430,8 @@ int supervisor_run(struct loader_config *cfg, const struct supervisor_streams *s
 	shared.pidfd = inst.pidfd;
 	take_signals();
 	shared.child_changed = 1; /* it may have died before SIGCHLD was ours */
+	if (opt->net.started && start_net(&inst, &opt->net, err) == -1)
+		return cannot_start(err, opt->name);
 	sio_init(&io, &inst, streams);
 
 	verdict = serve(&inst, &io, opt, &wstatus);
@@ -381,6 +441,8 @@ int supervisor_run(struct loader_config *cfg, const struct supervisor_streams *s
 		sio_drain(&io);
 	}
 	ret = finish(&inst, &io, verdict, wstatus, streams, opt, err);
+	if (opt->net.ended)
+		opt->net.ended(opt->net.arg);
 	if (opt->stats)
 		supervisor_print_stats(&inst.control->stats, &times, loader_memory_used(&inst),
 				       opt->stats == SUPERVISOR_STATS_JSON);

@@ -19,12 +19,30 @@ struct supervisor_streams {
 
 enum supervisor_stats { SUPERVISOR_NO_STATS, SUPERVISOR_STATS_TEXT, SUPERVISOR_STATS_JSON };
 
+/* What else lives as long as the instance does: its network. All zero: nothing does. */
+struct supervisor_net {
+	/*
+	 * The instance has been spawned. -1 with a line in `err`: it is killed, and could not be started.
+	 */
+	int (*started)(void *arg, const struct loader_instance *inst, struct loader_error *err);
+	/*
+	 * From then on the instance needs the other end of this socket: it is killed when that hangs up, and
+	 * `lost` writes the line that says why.
+	 */
+	int socket;
+	void (*lost)(void *arg, struct loader_error *err);
+	/* The instance is dead; called before the supervisor returns, or dies as the program died. */
+	void (*ended)(void *arg);
+	void *arg;
+};
+
 struct supervisor_options {
 	enum supervisor_stats stats; /* printed to standard error at the end */
 	uint64_t started_ns; /* CLOCK_MONOTONIC at the start of the command */
 	uint64_t opened_ns; /* when the image was open */
 	uint64_t memory_limit; /* bytes, enforced by killing; 0: none */
 	const char *name; /* of the image, for lines to people */
+	struct supervisor_net net;
 };
 
 /*

@@ -27,7 +27,7 @@ static int len;
 
 static void build(void)
 {
-	len = filter_build(START, END, prog, NR(prog));
+	len = filter_build(START, END, CTL_FD_SHM, prog, NR(prog));
 	cr_assert_gt(len, 0);
 }
 TestSuite(filter, .init = build);
@@ -160,6 +160,18 @@ Test(filter, mmap_needs_fixed_and_a_listed_fd)
 	cr_expect_eq(call(SYS_mmap, 4096, 4096, 1, file, 1ul << 31 | 3), KILL);
 }
 
+Test(filter, the_nic_may_be_mapped_only_where_there_is_one)
+{
+	const uint64_t file = MAP_SHARED | MAP_FIXED;
+
+	cr_expect_eq(call(SYS_mmap, 4096, 4096, 3, file, CTL_FD_NIC), KILL);
+	len = filter_build(START, END, CTL_FD_NIC, prog, NR(prog));
+	cr_assert_gt(len, 0);
+	for (uint64_t fd = 0; fd < 1000; fd++)
+		cr_expect_eq(call(SYS_mmap, 4096, 4096, 3, file, fd),
+			     fd >= CTL_FD_IMAGE && fd <= CTL_FD_NIC ? ALLOW : KILL, "fd %lu", fd);
+}
+
 Test(filter, futex_operations_are_exact)
 {
 	for (uint64_t op = 0; op < 1024; op++)
@@ -222,10 +234,10 @@ Test(filter, no_more_than_ten_and_no_path)
 
 Test(filter, refuses_bad_ranges_and_small_buffers)
 {
-	cr_expect_eq(filter_build(START, START, prog, NR(prog)), -EINVAL);
-	cr_expect_eq(filter_build(END, START, prog, NR(prog)), -EINVAL);
-	cr_expect_eq(filter_build(START, START + (1ul << 32), prog, NR(prog)), -EINVAL);
+	cr_expect_eq(filter_build(START, START, CTL_FD_SHM, prog, NR(prog)), -EINVAL);
+	cr_expect_eq(filter_build(END, START, CTL_FD_SHM, prog, NR(prog)), -EINVAL);
+	cr_expect_eq(filter_build(START, START + (1ul << 32), CTL_FD_SHM, prog, NR(prog)), -EINVAL);
 	for (int max = 0; max < len; max++)
-		cr_expect_eq(filter_build(START, END, prog, max), -ENOSPC, "max %d", max);
-	cr_expect_eq(filter_build(START, END, prog, len), len);
+		cr_expect_eq(filter_build(START, END, CTL_FD_SHM, prog, max), -ENOSPC, "max %d", max);
+	cr_expect_eq(filter_build(START, END, CTL_FD_SHM, prog, len), len);
 }

@@ -317,6 +317,22 @@ static void scenario_timers(void)
 	leave(0);
 }
 
+/* The region is where it must be, and the same memory as the descriptor. */
+static void scenario_nic(void)
+{
+	volatile unsigned *region = (unsigned *)LIBOS_NIC_BASE, *again = (unsigned *)0x10000000;
+	const struct ctl_net *net = &CONTROL->boot.net;
+
+	say_number("size", net->region_size);
+	say_number("addr", net->addr.bytes[0] << 24 | net->addr.bytes[1] << 16 | net->addr.bytes[2] << 8 |
+				   net->addr.bytes[3]);
+	region[net->region_size / 4 - 1] = 7;
+	if (sys6(__NR_mmap, (long)again, net->region_size, 3, 0x11, CTL_FD_NIC, 0) != (long)again)
+		leave(1 << 8);
+	say_number("last", again[net->region_size / 4 - 1]);
+	leave(0);
+}
+
 static void scenario_eat(ulong mib)
 {
 	sys6(__NR_mmap, 0x20000000, mib << 20, 3, 0x32, -1, 0);
@@ -434,6 +450,8 @@ __attribute__((used)) void toy_main(void)
 		scenario_kthreads();
 	} else if (equal(name, "timers")) {
 		scenario_timers();
+	} else if (equal(name, "nic")) {
+		scenario_nic();
 	} else if (equal(name, "eat")) {
 		scenario_eat(number(arg));
 	} else if (equal(name, "fill")) {

@@ -381,6 +381,24 @@ def ordinary_user(ctx):
             need("its user can read its descriptors", r.code != 0)
 
 
+def nic_region(ctx):
+    """With a network there is a descriptor more, mapped at its place; without, no more than before."""
+    env = dict(os.environ, RUNSTORE_NIC="1048576")
+    expect(ctx.run(toy(ctx, "nic"), env=env), 0, b"size 1048576\naddr 167838211\nlast 7\n")
+    expect(ctx.run(toy(ctx, "mmap-fd", 7), env=env), 128 + signal.SIGSYS, b"", b"not allowed")
+    with running(ctx, command=["env", "RUNSTORE_NIC=1048576", *toy(ctx, "sleep")], wait=b"ready\n") as p:
+        pid = instance_of(p)
+        need("descriptors", sorted(os.listdir(f"/proc/{pid}/fd")) == ["3", "4", "5", "6"])
+        need("descriptor 6", "junction-nic" in os.readlink(f"/proc/{pid}/fd/6"))
+        with open(f"/proc/{pid}/limits", encoding="ascii") as f:
+            need("limit of open files", "Max open files            7 " in f.read())
+        with open(f"/proc/{pid}/maps", encoding="ascii") as f:
+            need("mapping", any(m.startswith("482000000000-482000100000 rw-s ") for m in f))
+    for bad in ({"RUNSTORE_NIC": "4097"}, {"RUNSTORE_NIC": str(2 << 30)},
+                {"RUNSTORE_NIC": "65536", "RUNSTORE_NIC_SHORT": "1"}):
+        expect(ctx.run(toy(ctx, "nic"), env=dict(os.environ, **bad)), CANNOT_START, b"", b"memory of the NIC")
+
+
 def namespaces_forbidden(ctx):
     script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     r = ctx.run(["unshare", "-r", "sh", "-c", script, "sh", *toy(ctx, "hello")])
@@ -467,7 +485,7 @@ def cases(build):
     for func in (exit_by_signal, stdin_pipe, stdin_file, stdin_late, stdin_untouched, stdout_slow_reader,
                  stdout_nonblocking, stdout_reader_leaves, stdout_full, closed_streams, isolation,
                  maps_of_a_running_instance, death_of_supervisor, signals, signal_not_taken,
-                 stop_and_continue, exited_but_alive, memory_limit, stats, ordinary_user,
+                 stop_and_continue, exited_but_alive, memory_limit, stats, ordinary_user, nic_region,
                  namespaces_forbidden, limits_of_the_user, ignored_sigchld, root_of_a_small_namespace,
                  store_without_exec, damaged_store):
         out.append(Case("loader/" + func.__name__.replace("_", "-"), func))
