@@ -85,11 +85,14 @@ void pkt_trim(struct pkt *p, u32 n);
  * the packet is unchanged then. A parser calls this before it looks at a header.
  */
 u8 *pkt_linear(struct pkt *p, u32 n);
-/* Adds a fragment; takes over one reference of nb. -ENOSPC: PKT_MAX_FRAGS. */
+/* Adds a fragment; takes over one reference of nb. -ENOSPC: PKT_MAX_FRAGS are there (the reference stays the caller's). */
 int pkt_add_frag(struct pkt *p, u32 nb, u32 off, u32 len);
 /* Copies n bytes at offset off to libOS memory; off + n <= total. */
 void pkt_copy_out(const struct pkt *p, u32 off, void *to, u32 n);
-/* Internet checksum (RFC 1071) over [off, off + n), folded but not inverted, starting from sum. */
+/*
+ * Internet checksum (RFC 1071) over [off, off + n), folded but not inverted, starting from sum. Sums are of 16-bit
+ * words as they stand in memory: ~sum is stored as it is, and numbers that are added go through net16().
+ */
 u16 pkt_csum(const struct pkt *p, u32 off, u32 n, u32 sum);
 /* As above for plain memory. */
 u32 csum_add(const void *p, size_t n, u32 sum); /* unfolded; pieces but the last are of even length */
