@@ -88,9 +88,24 @@ struct route {
 
 /* Implemented by ipv4*.c, dispatching on family: what the layers above know of IP. */
 
-/* -ENETUNREACH, -EAFNOSUPPORT. src, if its family is set, is the address that the socket is bound to. */
+struct ctl_net;
+/*
+ * Boot, once, when the NIC's interface was added: our address, network and gateway. A net without an address
+ * (or none of the two: NULL) leaves loopback alone. -EINVAL: an address that cannot be one; the NIC gets none then.
+ */
+int ipv4_configure(const struct ctl_net *net, struct netif *nif);
+
+/*
+ * -ENETUNREACH, -EAFNOSUPPORT; -EINVAL: from src no packet can go there. src, if its family is set and it is not
+ * "any", is the address that the socket is bound to. A dst of "any" means this host: send to r->next_hop then.
+ */
 int route_lookup(const struct netaddr *dst, const struct netaddr *src, struct route *r);
 u32 route_gen(void);
+/*
+ * A path carries no more than mtu bytes: called by the transport when it believes an -EMSGSIZE that tcp_error or
+ * udp_error gave it. Changes route_gen(); forgotten after 10 minutes (RFC 1191, 6.3). Any context, leaf lock.
+ */
+void route_pmtu_update(const struct netaddr *dst, u32 mtu);
 /* Is it one of ours (loopback, our own address)? */
 bool netaddr_is_local(const struct netaddr *a);
 bool netaddr_is_any(const struct netaddr *a);
@@ -110,6 +125,8 @@ struct ip_info {
 	struct netaddr src, dst;
 	u8 ttl, tos, proto;
 	bool broadcast; /* the link-layer or the IP destination is not only us */
+	u8 hdr_len;
+	const u8 *hdr; /* the IP header as it came, for ICMP to quote; NULL: not known */
 };
 
 #define IP_DF 1u /* do not fragment */
