@@ -174,7 +174,8 @@ struct control_stats {
  *
  * A word of 0 is that of a kthread never started: PARKED, generation 0. It waits in the loader's stub, and
  * enters the library OS when the word is no longer 0; only the library OS of kthread 0 may make
- * it so the first time, because that runs behind the filter.
+ * it so the first time, because that runs behind the filter. Managed, a kthread that enters parks first, and
+ * raises `wanted` if it has work. The scheduler grants no word of generation 0.
  */
 enum ctl_kt_state { CTL_KT_PARKED, CTL_KT_GRANTED, CTL_KT_RUNNING, CTL_KT_SPINNING };
 #define CTL_KT_STATE_MASK 7u
@@ -187,9 +188,10 @@ struct ctl_kthread {
 	uint64_t runnable_since; /* CLOCK_MONOTONIC ns since when one has waited; 0: none waits */
 	uint64_t next_timer; /* CLOCK_MONOTONIC ns, UINT64_MAX: none; kept as it parks */
 	uint64_t parked_gen_ns; /* when it parked last, CLOCK_MONOTONIC ns */
+	uint32_t rx_polls; /* incremented at each look at its own receive queue and those of parked siblings */
 	/* written by the scheduler */
 	uint32_t preempt; /* the generation that shall give its core back: yield when it equals that of word */
-	uint32_t pad[7];
+	uint32_t pad[6];
 };
 _Static_assert(sizeof(struct ctl_kthread) == 64, "one cache line a kthread");
 

@@ -1,0 +1,342 @@
+/*
+ * cores.c - which kthread of which instance runs: the part that both modes of polling share, and
+ * adaptive mode.
+ *
+ * In adaptive mode the host schedules. An instance is not managed: its kthreads park when they have
+ * nothing to do, and wake each other; what is left to us is to wake one when packets come for a
+ * parked one.
+ *
+ * The list of active instances holds those whose kthreads were last seen running. Only their words
+ * are read, every SCAN_NS; one that has parked altogether leaves the list, and costs nothing until
+ * a packet, its doorbell or a timer brings it back.
+ *
+ * Kicks: a kthread in application code looks at its receive queue when it makes a system call. One
+ * that computes for long makes none, so packets that wait for KICK_NS while its counter rx_polls
+ * stands still bring a signal, at most one each KICK_NS a kthread.
+ *
+ * Races with parking: the kthread stores PARKED, fences, looks at its queues; we publish packets,
+ * fence, look at its word. One of the two sees the other.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "junctiond/scheduler/cores_int.h"
+#include "junctiond/scheduler/words.h"
+
+static struct cores_instance *active[SSTATS_MAX_INSTANCES];
+static uint32_t nr_active;
+static uint32_t nr_busy; /* kicks and wakes that must be looked after */
+static uint64_t next_scan, next_publish;
+
+bool cores_alive(const struct instance *in)
+{
+	struct pollfd p = {.fd = in->pidfd, .events = POLLIN};
+
+	return in->pid > 0 && in->pidfd >= 0 && poll(&p, 1, 0) == 0;
+}
+
+void cores_signal(const struct instance *in, uint32_t k)
+{
+	pid_t tid = in->tids[k];
+
+	if (tid > 0 && cores_alive(in))
+		syscall(SYS_tgkill, in->pid, tid, CTL_KICK_SIGNAL);
+}
+
+void cores_list(struct cores_instance *ci)
+{
+	loop_activate(ci->in);
+	if (ci->listed)
+		return;
+	ci->listed = true;
+	ci->list_index = nr_active;
+	active[nr_active++] = ci;
+}
+
+static void unlist(struct cores_instance *ci)
+{
+	struct cores_instance *last;
+
+	if (!ci->listed)
+		return;
+	last = active[--nr_active];
+	active[ci->list_index] = last;
+	last->list_index = ci->list_index;
+	ci->listed = false;
+}
+
+/* Kicks */
+
+static void kick_clear(struct cores_instance *ci, uint32_t k)
+{
+	if (!ci->kt[k].kick_since)
+		return;
+	ci->kt[k].kick_since = 0;
+	ci->nr_kick--;
+	nr_busy--;
+}
+
+static void kick_arm(struct cores_instance *ci, uint32_t k, uint64_t now)
+{
+	struct cores_kt *kt = &ci->kt[k];
+
+	cores_list(ci);
+	if (kt->kick_since)
+		return;
+	kt->kick_since = now;
+	kt->kick_polls = __atomic_load_n(&ci->in->control->kthreads[k].rx_polls, __ATOMIC_RELAXED);
+	ci->nr_kick++;
+	nr_busy++;
+}
+
+static bool kick_check(struct cores_instance *ci, uint32_t k, uint64_t now)
+{
+	struct ctl_kthread *line = &ci->in->control->kthreads[k];
+	struct cores_kt *kt = &ci->kt[k];
+
+	if (!kt->kick_since || now < kt->kick_since + KICK_NS)
+		return false;
+	/* It looked, or sleeps (and looked before it did). */
+	if (__atomic_load_n(&line->rx_polls, __ATOMIC_RELAXED) != kt->kick_polls ||
+	    word_state(word_read(ci->in->control, k)) != CTL_KT_RUNNING) {
+		kick_clear(ci, k);
+		return false;
+	}
+	/* Once more after as long again, should this one find it where it cannot look. */
+	kt->kick_since = now;
+	cores_signal(ci->in, k);
+	return true;
+}
+
+/* Wakes */
+
+static void wake_clear(struct cores_instance *ci, uint32_t k)
+{
+	if (!ci->kt[k].waking_since)
+		return;
+	ci->kt[k].waking_since = 0;
+	ci->nr_waking--;
+	nr_busy--;
+}
+
+void cores_note_wake(struct cores_instance *ci, uint32_t k, uint32_t word, uint64_t since)
+{
+	struct cores_kt *kt = &ci->kt[k];
+
+	wake_clear(ci, k);
+	kt->waking_since = since ? since : 1;
+	kt->waking_word = word;
+	ci->nr_waking++;
+	nr_busy++;
+	ci->in->stats->wakes++;
+}
+
+static bool wake_check(struct cores_instance *ci, uint32_t k, uint64_t now)
+{
+	struct cores_kt *kt = &ci->kt[k];
+
+	if (!kt->waking_since)
+		return false;
+	if (word_read(ci->in->control, k) == kt->waking_word) {
+		if (now < kt->waking_since + WAKE_LOST_NS)
+			return false;
+	} else {
+		latency_add(&ci->wake, now - kt->waking_since);
+	}
+	wake_clear(ci, k);
+	return true;
+}
+
+/* Looks after the kicks and wakes of one instance. */
+static bool look_after(struct cores_instance *ci, uint64_t now)
+{
+	bool did = false;
+
+	for (uint32_t k = 0; k < ci->nr && (ci->nr_kick || ci->nr_waking); k++) {
+		did |= wake_check(ci, k, now);
+		did |= kick_check(ci, k, now);
+	}
+	return did;
+}
+
+/* Adaptive mode */
+
+static void wake_kthread(struct cores_instance *ci, uint32_t k, uint32_t seen, uint64_t now)
+{
+	struct control *c = ci->in->control;
+	uint32_t word;
+
+	if (!word_grant(c, k, seen, &word))
+		return;
+	cores_list(ci);
+	cores_note_wake(ci, k, word, now);
+	word_wake(&c->kthreads[k].word);
+}
+
+/*
+ * Packets for kthread `pair`. A sibling that spins polls the queues of parked ones too, so nobody
+ * need be woken; one that runs does so at its next system call.
+ */
+static void adaptive_rx(struct cores_instance *ci, uint32_t pair, uint64_t now)
+{
+	struct control *c = ci->in->control;
+	uint32_t own, running = UINT32_MAX, parked = UINT32_MAX, parked_word = 0;
+
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	own = pair < ci->nr ? word_read(c, pair) : 0;
+	if (word_state(own) == CTL_KT_SPINNING)
+		return;
+	if (word_state(own) == CTL_KT_RUNNING || word_state(own) == CTL_KT_GRANTED) {
+		kick_arm(ci, pair, now);
+		return;
+	}
+	for (uint32_t k = 0; k < ci->nr; k++) {
+		uint32_t w = word_read(c, k);
+
+		if (word_state(w) == CTL_KT_SPINNING)
+			return;
+		if (word_state(w) == CTL_KT_RUNNING && running == UINT32_MAX)
+			running = k;
+		if (word_parked(w) && parked == UINT32_MAX) {
+			parked = k;
+			parked_word = w;
+		}
+	}
+	if (word_parked(own))
+		wake_kthread(ci, pair, own, now);
+	else if (running != UINT32_MAX)
+		kick_arm(ci, running, now);
+	else if (parked != UINT32_MAX)
+		wake_kthread(ci, parked, parked_word, now);
+}
+
+static bool any_running(const struct cores_instance *ci)
+{
+	for (uint32_t k = 0; k < ci->nr; k++)
+		if (word_state(word_read(ci->in->control, k)) != CTL_KT_PARKED)
+			return true;
+	return false;
+}
+
+/* Every SCAN_NS: who has parked altogether leaves the list. */
+static bool adaptive_scan(void)
+{
+	bool did = false;
+
+	for (uint32_t i = 0; i < nr_active;) {
+		struct cores_instance *ci = active[i];
+
+		if (ci->in->active && (ci->nr_kick || ci->nr_waking || any_running(ci))) {
+			i++;
+			continue;
+		}
+		unlist(ci);
+		if (ci->in->active)
+			loop_deactivate(ci->in);
+		did = true;
+	}
+	return did;
+}
+
+/* Both modes */
+
+static void publish(void)
+{
+	for (uint32_t i = 0; i < nr_active; i++) {
+		struct sstats_instance *st = active[i]->in->stats;
+
+		st->wake_ns_p50 = latency_quantile(&active[i]->wake, 500);
+		st->wake_ns_p99 = latency_quantile(&active[i]->wake, 990);
+	}
+}
+
+int cores_init(void)
+{
+	nr_active = nr_busy = 0;
+	next_scan = next_publish = 0;
+	if (!config.dedicated)
+		return 0;
+	errno = ENOSYS;
+	return -1;
+}
+
+void cores_exit(void)
+{
+}
+
+int cores_attach(struct instance *in)
+{
+	struct cores_instance *ci;
+	uint32_t nr = in->nr_pairs < CTL_MAX_KTHREADS ? in->nr_pairs : CTL_MAX_KTHREADS;
+
+	ci = calloc(1, sizeof(*ci) + nr * sizeof(ci->kt[0]));
+	if (!ci) {
+		errno = ENOMEM;
+		return -1;
+	}
+	ci->in = in;
+	ci->nr = nr;
+	in->cores = ci;
+	__atomic_store_n(&in->control->sched.managed, 0, __ATOMIC_SEQ_CST);
+	cores_list(ci);
+	return 0;
+}
+
+void cores_detach(struct instance *in)
+{
+	struct cores_instance *ci = in->cores;
+
+	if (!ci)
+		return;
+	for (uint32_t k = 0; k < ci->nr; k++) {
+		kick_clear(ci, k);
+		wake_clear(ci, k);
+	}
+	if (ci->listed) {
+		unlist(ci);
+		if (in->active)
+			loop_deactivate(in);
+	}
+	in->cores = NULL;
+	free(ci);
+}
+
+void cores_rx(struct instance *in, uint32_t pair, uint64_t now)
+{
+	if (in->cores)
+		adaptive_rx(in->cores, pair, now);
+}
+
+void cores_doorbell(struct instance *in, uint64_t now)
+{
+	if (in->cores)
+		cores_list(in->cores);
+}
+
+bool cores_tick(uint64_t now)
+{
+	bool did = false;
+
+	if (nr_busy)
+		for (uint32_t i = 0; i < nr_active; i++)
+			if (active[i]->nr_kick || active[i]->nr_waking)
+				did |= look_after(active[i], now);
+	if (now < next_scan)
+		return did;
+	next_scan = now + SCAN_NS;
+	did |= adaptive_scan();
+	if (now >= next_publish) {
+		next_publish = now + 100000000ull;
+		publish();
+	}
+	return did;
+}
+
+uint64_t cores_deadline(void)
+{
+	if (nr_busy)
+		return now_ns() + SCAN_NS;
+	return nr_active ? next_scan : NEVER;
+}
