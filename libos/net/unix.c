@@ -42,17 +42,12 @@ struct cmsghdr_k {
 };
 #define CMSG_ALIGN_K(n) (((n) + 7ul) & ~7ul)
 
-struct ucred_k {
-	s32 pid;
-	u32 uid, gid;
-};
-
 struct unix_msg {
 	struct list_head link;
 	u32 len, off; /* bytes of data, how many are read already */
 	u32 nr_files;
 	struct file **files;
-	struct ucred_k cred;
+	struct sock_cred cred;
 	u8 data[];
 };
 
@@ -65,11 +60,6 @@ struct unix_sock {
 	u32 queued_bytes, queued_msgs;
 	u32 shutdown; /* RCV_SHUTDOWN | SEND_SHUTDOWN */
 	u32 dead; /* its file is closed */
-	int err; /* SO_ERROR */
-	u32 sndbuf, rcvbuf;
-	bool passcred;
-	u64 rcvtimeo, sndtimeo; /* ns, NEVER */
-	struct ucred_k owner;
 	struct waitq rd_wait, wr_wait; /* wr_wait: writers to this socket's queue */
 	struct unix_sock *peer; /* NULL: not connected */
 };
@@ -99,13 +89,6 @@ static void unix_put(struct unix_sock *u)
 		kfree(u, sizeof(*u));
 }
 
-static struct ucred_k own_cred(void)
-{
-	struct proc *p = current_proc();
-
-	return (struct ucred_k){ p->pid, p->cred.euid, p->cred.egid };
-}
-
 static void unix_release(struct socket *s)
 {
 	struct unix_sock *u = unix_of(s), *peer = u->peer;
@@ -131,8 +114,8 @@ static void unix_release(struct socket *s)
 		spin_lock(&peer->lock);
 		if (u->sock.type != SOCK_DGRAM) {
 			peer->shutdown = RCV_SHUTDOWN | SEND_SHUTDOWN;
-			if (unread && !peer->err)
-				peer->err = ECONNRESET;
+			if (unread && !peer->sock.c.err)
+				peer->sock.c.err = ECONNRESET;
 		}
 		spin_unlock(&peer->lock);
 		waitq_wake(&peer->rd_wait, EPOLLIN | EPOLLRDNORM | EPOLLRDHUP | EPOLLHUP, 0);
@@ -178,7 +161,7 @@ static int files_from_user(struct unix_msg *m, u64 ufds, u32 nr)
 }
 
 /* unix(7): without privilege a sender can name only itself. */
-static bool may_claim(const struct ucred_k *c)
+static bool may_claim(const struct sock_cred *c)
 {
 	const struct proc *p = current_proc();
 	const struct cred *own = &p->cred;
@@ -228,28 +211,15 @@ static int control_parse(struct unix_msg *m, const struct sock_msg *sm)
 static bool has_room(struct unix_sock *to, struct unix_sock *from, u32 n)
 {
 	if (stream(to))
-		return READ_ONCE(to->queued_bytes) < READ_ONCE(from->sndbuf);
+		return READ_ONCE(to->queued_bytes) < READ_ONCE(from->sock.c.sndbuf);
 	return READ_ONCE(to->queued_msgs) < UNIX_MAX_DGRAM_QLEN + 1 &&
-	       (!READ_ONCE(to->queued_bytes) || READ_ONCE(to->queued_bytes) + n <= READ_ONCE(from->sndbuf));
+	       (!READ_ONCE(to->queued_bytes) || READ_ONCE(to->queued_bytes) + n <= READ_ONCE(from->sock.c.sndbuf));
 }
 
 static bool cannot_send(struct unix_sock *u, struct unix_sock *peer)
 {
 	return READ_ONCE(u->shutdown) & SEND_SHUTDOWN || READ_ONCE(peer->shutdown) & RCV_SHUTDOWN ||
 	       READ_ONCE(peer->dead);
-}
-
-static u64 deadline_of(u64 timeo)
-{
-	return timeo == NEVER ? NEVER : host_clock_ns(1) + timeo;
-}
-
-/* Linux: a call with a timeout cannot be restarted, since its time would begin again. */
-static long wait_result(long r, u64 timeo)
-{
-	if (r == -ETIMEDOUT)
-		return -EAGAIN;
-	return r == -ERESTARTSYS && timeo != NEVER ? -EINTR : r;
 }
 
 /* Puts one message with the next n bytes of sm into the peer's queue; n or -errno. */
@@ -264,7 +234,7 @@ static long send_piece(struct unix_sock *u, struct sock_msg *sm, u32 n, bool fir
 	m->len = n;
 	m->off = m->nr_files = 0;
 	m->files = NULL;
-	m->cred = own_cred();
+	m->cred = sock_own_cred();
 	if (first && sm->controllen)
 		r = control_parse(m, sm);
 	if (!r && iov_copy_from(&sm->it, m->data, n) != n)
@@ -286,8 +256,8 @@ static long send_piece(struct unix_sock *u, struct sock_msg *sm, u32 n, bool fir
 			r = -EAGAIN;
 		if (!r) {
 			r = wait_event(&peer->wr_wait, has_room(peer, u, n) || cannot_send(u, peer),
-				       deadline_of(u->sndtimeo));
-			r = wait_result(r, u->sndtimeo);
+				       sock_deadline(u->sock.c.sndtimeo));
+			r = sock_wait_result(r, u->sock.c.sndtimeo);
 		}
 	}
 	msg_free(m);
@@ -306,16 +276,16 @@ static ssize_t unix_sendmsg(struct socket *s, struct sock_msg *sm, int flags, bo
 		return sm->namelen ? -EOPNOTSUPP : -ENOTCONN;
 	if (sm->namelen)
 		return s->type == SOCK_DGRAM ? -EOPNOTSUPP : -EISCONN;
-	if (u->err && !cannot_send(u, u->peer)) {
+	if (u->sock.c.err && !cannot_send(u, u->peer)) {
 		spin_lock(&u->lock);
-		r = -u->err;
-		u->err = 0;
+		r = -u->sock.c.err;
+		u->sock.c.err = 0;
 		spin_unlock(&u->lock);
 		if (r)
 			return r;
 	}
 	if (!stream(u)) {
-		if (sm->it.count > u->sndbuf - 32)
+		if (sm->it.count > u->sock.c.sndbuf - 32)
 			return -EMSGSIZE;
 		return send_piece(u, sm, sm->it.count, true, nonblock);
 	}
@@ -335,36 +305,15 @@ static ssize_t unix_sendmsg(struct socket *s, struct sock_msg *sm, int flags, bo
 
 /* Receiving */
 
-static u64 control_put(struct sock_msg *sm, u64 used, int type, const void *data, u32 n)
-{
-	struct cmsghdr_k c = { .level = SOL_SOCKET_LEVEL, .type = type };
-	u64 room = sm->controllen - used;
-
-	if (room < sizeof(c)) {
-		sm->flags |= MSG_CTRUNC;
-		return used;
-	}
-	if (sizeof(c) + n > room) {
-		sm->flags |= MSG_CTRUNC;
-		n = room - sizeof(c);
-	}
-	c.len = sizeof(c) + n;
-	if (copy_to_user((void *)(sm->control + used), &c, sizeof(c)) ||
-	    copy_to_user((void *)(sm->control + used + sizeof(c)), data, n))
-		return used;
-	return min(used + CMSG_ALIGN_K(c.len), sm->controllen);
-}
-
 /* Installs the descriptors of m for the receiver and writes the control buffer. */
 static void control_give(struct unix_sock *u, struct unix_msg *m, struct sock_msg *sm, bool peek)
 {
-	u64 used = 0;
 	bool cloexec = sm->flags & MSG_CMSG_CLOEXEC;
 
-	if (u->passcred)
-		used = control_put(sm, used, SCM_CREDENTIALS, &m->cred, sizeof(m->cred));
+	if (sock_flag(&u->sock.c, SOCKF_PASSCRED))
+		sock_put_cmsg(sm, SOL_SOCKET, SCM_CREDENTIALS, &m->cred, sizeof(m->cred));
 	if (m->nr_files) {
-		u64 room = sm->controllen - used;
+		u64 room = sm->controllen - sm->control_used;
 		u32 fit = room < sizeof(struct cmsghdr_k) ? 0 : (room - sizeof(struct cmsghdr_k)) / 4;
 		u32 nr = min(fit, m->nr_files), i;
 		s32 *fds = nr ? kmalloc(nr * sizeof(*fds)) : NULL;
@@ -380,7 +329,7 @@ static void control_give(struct unix_sock *u, struct unix_msg *m, struct sock_ms
 		if (i < m->nr_files)
 			sm->flags |= MSG_CTRUNC;
 		if (i)
-			used = control_put(sm, used, SCM_RIGHTS, fds, i * sizeof(*fds));
+			sock_put_cmsg(sm, SOL_SOCKET, SCM_RIGHTS, fds, i * sizeof(*fds));
 		if (fds)
 			kfree(fds, nr * sizeof(*fds));
 		if (!peek) {
@@ -391,12 +340,11 @@ static void control_give(struct unix_sock *u, struct unix_msg *m, struct sock_ms
 			m->nr_files = 0;
 		}
 	}
-	sm->controllen = used;
 }
 
 static bool can_receive(struct unix_sock *u)
 {
-	return !list_empty(&u->queue) || READ_ONCE(u->shutdown) & RCV_SHUTDOWN || READ_ONCE(u->err);
+	return !list_empty(&u->queue) || READ_ONCE(u->shutdown) & RCV_SHUTDOWN || READ_ONCE(u->sock.c.err);
 }
 
 static struct unix_msg *queue_head(struct unix_sock *u, struct unix_msg *after)
@@ -476,7 +424,7 @@ static ssize_t receive_packet(struct unix_sock *u, struct sock_msg *sm, int flag
 static ssize_t unix_recvmsg(struct socket *s, struct sock_msg *sm, int flags, bool nonblock)
 {
 	struct unix_sock *u = unix_of(s), *peer = u->peer;
-	u64 deadline = deadline_of(u->rcvtimeo);
+	u64 deadline = sock_deadline(u->sock.c.rcvtimeo);
 	size_t done = 0;
 	ssize_t r = 0;
 
@@ -498,15 +446,14 @@ static ssize_t unix_recvmsg(struct socket *s, struct sock_msg *sm, int flags, bo
 			stop = true;
 		} else {
 			spin_lock(&u->lock);
-			if (u->err) {
-				r = -u->err;
-				u->err = 0;
+			if (u->sock.c.err) {
+				r = -u->sock.c.err;
+				u->sock.c.err = 0;
 				stop = true;
 			} else if (u->shutdown & RCV_SHUTDOWN || (stream(u) && !sm->it.count)) {
 				stop = true;
 			}
 			spin_unlock(&u->lock);
-			sm->controllen = stop ? 0 : sm->controllen;
 		}
 		mutex_unlock(&u->read_lock);
 		if (peer && m && !(flags & MSG_PEEK))
@@ -517,7 +464,7 @@ static ssize_t unix_recvmsg(struct socket *s, struct sock_msg *sm, int flags, bo
 			r = -EAGAIN;
 			break;
 		}
-		r = wait_result(wait_event_exclusive(&u->rd_wait, can_receive(u), deadline), u->rcvtimeo);
+		r = sock_wait_result(wait_event_exclusive(&u->rd_wait, can_receive(u), deadline), u->sock.c.rcvtimeo);
 		if (r)
 			break;
 	}
@@ -558,7 +505,7 @@ static u32 unix_poll(struct socket *s, struct poll_table *pt)
 	if (peer)
 		poll_wait(pt, s->file, &peer->wr_wait);
 	shut = READ_ONCE(u->shutdown);
-	if (READ_ONCE(u->err))
+	if (READ_ONCE(u->sock.c.err))
 		mask |= EPOLLERR;
 	if (shut == (RCV_SHUTDOWN | SEND_SHUTDOWN) || (!peer && s->type != SOCK_DGRAM))
 		mask |= EPOLLHUP;
@@ -605,104 +552,14 @@ static long unix_ioctl(struct socket *s, unsigned cmd, u64 arg)
 	return put_user_u32(v, (void *)arg);
 }
 
-/* struct timeval to ns; NEVER for zero, as SO_RCVTIMEO means it. */
-static int timeo_from(const void *val, u32 len, u64 *ns)
-{
-	s64 tv[2];
-
-	if (len < sizeof(tv))
-		return -EINVAL;
-	memcpy(tv, val, sizeof(tv));
-	if (tv[1] < 0 || tv[1] >= 1000000)
-		return -EDOM;
-	if (tv[0] < 0)
-		*ns = 0;
-	else
-		*ns = tv[0] || tv[1] ? min((u64)tv[0], 1ull << 33) * NSEC_PER_SEC + tv[1] * 1000 : NEVER;
-	return 0;
-}
-
 static int unix_setsockopt(struct socket *s, int level, int name, const void *val, u32 len)
 {
-	struct unix_sock *u = unix_of(s);
-	u32 v;
-
-	if (level != SOL_SOCKET)
-		return -EOPNOTSUPP;
-	if (name == SO_RCVTIMEO_OLD)
-		return timeo_from(val, len, &u->rcvtimeo);
-	if (name == SO_SNDTIMEO_OLD)
-		return timeo_from(val, len, &u->sndtimeo);
-	if (len < sizeof(v))
-		return -EINVAL;
-	memcpy(&v, val, sizeof(v));
-	switch (name) {
-	case SO_SNDBUF:
-		/* Linux doubles it for bookkeeping, and bounds it by net.core.wmem_max */
-		u->sndbuf = max(min(v, UNIX_BUF_DEFAULT) * 2, UNIX_BUF_MIN);
-		return 0;
-	case SO_RCVBUF: /* no effect but to be read back, as unix(7) says */
-		u->rcvbuf = max(min(v, UNIX_BUF_DEFAULT) * 2, UNIX_BUF_MIN);
-		return 0;
-	case SO_PASSCRED:
-		u->passcred = v;
-		return 0;
-	}
-	return -ENOPROTOOPT;
+	return level == SOL_SOCKET ? -ENOPROTOOPT : -EOPNOTSUPP;
 }
 
 static int unix_getsockopt(struct socket *s, int level, int name, void *val, u32 *len)
 {
-	struct unix_sock *u = unix_of(s);
-	u32 v;
-
-	if (level != SOL_SOCKET)
-		return -EOPNOTSUPP;
-	switch (name) {
-	case SO_ERROR:
-		spin_lock(&u->lock);
-		v = u->err;
-		u->err = 0;
-		spin_unlock(&u->lock);
-		break;
-	case SO_SNDBUF:
-		v = u->sndbuf;
-		break;
-	case SO_RCVBUF:
-		v = u->rcvbuf;
-		break;
-	case SO_PASSCRED:
-		v = u->passcred;
-		break;
-	case SO_ACCEPTCONN:
-		v = 0;
-		break;
-	case SO_PEERCRED: {
-		struct ucred_k none = { 0, (u32)-1, (u32)-1 };
-
-		*len = min(*len, (u32)sizeof(none));
-		memcpy(val, u->peer ? &u->peer->owner : &none, *len);
-		return 0;
-	}
-	case SO_RCVTIMEO_OLD:
-	case SO_SNDTIMEO_OLD: {
-		u64 ns = name == SO_RCVTIMEO_OLD ? u->rcvtimeo : u->sndtimeo;
-		s64 tv[2] = { 0, 0 };
-
-		if (ns != NEVER) {
-			tv[0] = ns / NSEC_PER_SEC;
-			tv[1] = ns % NSEC_PER_SEC / 1000;
-		}
-		*len = min(*len, (u32)sizeof(tv));
-		memcpy(val, tv, *len);
-		return 0;
-	}
-	default:
-		return -ENOPROTOOPT;
-	}
-	*len = min(*len, (u32)sizeof(v));
-	memcpy(val, &v, *len);
-	return 0;
+	return level == SOL_SOCKET ? -ENOPROTOOPT : -EOPNOTSUPP;
 }
 
 static const struct socket_ops unix_ops = {
@@ -712,6 +569,7 @@ static const struct socket_ops unix_ops = {
 	.shutdown = unix_shutdown,
 	.setsockopt = unix_setsockopt,
 	.getsockopt = unix_getsockopt,
+	.features = SOCK_FEAT_PASSCRED,
 	.poll = unix_poll,
 	.ioctl = unix_ioctl,
 	.release = unix_release,
@@ -732,9 +590,7 @@ int unix_socket_create(int type, int protocol, struct socket **s)
 		return -ENOMEM;
 	u->sock = (struct socket){ .ops = &unix_ops, .family = AF_UNIX, .type = type };
 	u->refs = 1;
-	u->sndbuf = u->rcvbuf = UNIX_BUF_DEFAULT;
-	u->rcvtimeo = u->sndtimeo = NEVER;
-	u->owner = own_cred();
+	sock_common_init(&u->sock.c);
 	list_init(&u->queue);
 	mutex_init(&u->read_lock);
 	waitq_init(&u->rd_wait);
@@ -757,5 +613,6 @@ int unix_socket_pair(int type, int protocol, struct socket *out[2])
 	unix_of(out[0])->peer = unix_of(out[1]);
 	unix_of(out[1])->peer = unix_of(out[0]);
 	unix_of(out[0])->refs = unix_of(out[1])->refs = 2;
+	out[0]->c.peer = out[1]->c.peer = sock_own_cred();
 	return 0;
 }
