@@ -81,6 +81,12 @@ u32 route_gen(void)
 	return wire_mtu;
 }
 
+void route_pmtu_update(const struct netaddr *dst, u32 mtu)
+{
+	if (mtu < wire_mtu)
+		wire_mtu = mtu;
+}
+
 bool netaddr_is_local(const struct netaddr *a)
 {
 	return ip_of(a) == LOCAL_IP || netaddr_is_loopback(a) || (link_now && ip_of(a) == REMOTE_IP);
@@ -183,7 +189,7 @@ int ip_output(struct pkt *p, const struct route *r, const struct netaddr *src, c
 	      u8 proto, u8 ttl, u8 tos, u32 flags)
 {
 	static u8 buf[1 << 17];
-	u32 n = p->total, s = ip_of(src), d = ip_of(dst), hdr;
+	u32 n = p->total, s = ip_of(src), d = ip_of(dst), gso = p->gso_size, hdr;
 
 	if (proto != IPPROTO_TCP || r->nif != &wire_nif)
 		net_fail("ip_output: proto %u, interface %p", proto, (void *)r->nif);
@@ -214,8 +220,8 @@ int ip_output(struct pkt *p, const struct route *r, const struct netaddr *src, c
 	if (p->gso_size && hdr + p->gso_size + r->hdr_len > wire_mtu)
 		net_fail("ip_output: gso_size %u with %u of header", p->gso_size, hdr);
 	pkt_free(p);
-	if (p->gso_size && n - hdr > p->gso_size) {
-		cut(buf, n, p->gso_size, s, d, ttl, tos);
+	if (gso && n - hdr > gso) {
+		cut(buf, n, gso, s, d, ttl, tos);
 	} else if (n + r->hdr_len > wire_mtu) {
 		if (!(flags & IP_DF))
 			net_fail("ip_output: %u bytes without DF", n);
