@@ -9,13 +9,17 @@
 
 #include "builder/cmd.h"
 #include "builder/keys.h"
+#include "builder/run_net.h"
 #include "builder/spec.h"
 #include "builder/store.h"
 #include "loader/supervisor.h"
 
 const char cmd_run_help[] =
 	"Usage: junction run IMAGE [--env K=V]... [--cores N] [--memory SIZE] [--strace] [--stats[=json]]\n"
-	"                    [--workdir DIR] [--key PUB] [-- ARGS...]\n"
+	"                    [--workdir DIR] [--key PUB]\n"
+	"                    [--net [--ip ADDR] [--publish [ADDR:]PORT:PORT]... [--dns ADDR]\n"
+	"                     [--scheduler SOCKET] [--publish-remote]]\n"
+	"                    [-- ARGS...]\n"
 	"\n"
 	"Runs a sealed image in the foreground, in an isolated process on its own library OS. Standard\n"
 	"streams are connected, signals are passed on, and the exit status is the program's.\n"
@@ -27,7 +31,20 @@ const char cmd_run_help[] =
 	"  --stats[=json]  print counters and times to standard error at the end\n"
 	"  --workdir DIR   the program's working directory inside the image\n"
 	"  --key PUB       run only if signed by this public key\n"
+	"  --net           a network: a NIC from the scheduler that runs, or else from a private one\n"
+	"  --ip ADDR       the instance's address; otherwise the scheduler chooses\n"
+	"  --publish HOST:PORT:PORT\n"
+	"                  make a TCP port of the instance (the last) reachable at an address and port of this\n"
+	"                  host, as 127.0.0.1:8080:80; without HOST: 127.0.0.1. May be said several times\n"
+	"  --publish-remote\n"
+	"                  allow --publish on addresses that other hosts can reach\n"
+	"  --dns ADDR      name server that /etc/resolv.conf names, instead of the scheduler's\n"
+	"  --scheduler SOCKET\n"
+	"                  join the scheduler that listens there; otherwise $JUNCTION_SCHEDULER, then\n"
+	"                  /run/junction/scheduler.sock (root) or $XDG_RUNTIME_DIR/junction/scheduler.sock\n"
 	"  ARGS            arguments of the program instead of the image's default ones\n"
+	"\n"
+	"Without --net there is no network but the loopback inside.\n"
 	"\n"
 	"Exit status: the program's; 128+N when signal N killed it; 125 when the library OS failed, 126\n"
 	"when the instance could not be started, 1 when the image could not be opened or output was lost.\n";
@@ -41,6 +58,7 @@ struct options {
 	uint64_t memory;
 	bool strace;
 	enum supervisor_stats stats;
+	struct run_net net;
 };
 
 static int parse_cores(const char *s, uint32_t *cores)
@@ -81,7 +99,8 @@ static int add_env(struct options *o, char *arg, struct err *e)
 static int parse(int argc, char **argv, struct options *o, struct err *e)
 {
 	/* Options with a value, for "--name VALUE" and "--name=VALUE". */
-	static const char *const valued[] = {"--env", "--cores", "--memory", "--workdir", "--key"};
+	static const char *const valued[] = {"--env", "--cores",   "--memory", "--workdir",  "--key",
+					     "--ip",  "--publish", "--dns",    "--scheduler"};
 
 	o->env = calloc(argc + 1, sizeof(*o->env));
 	if (!o->env) {
@@ -100,6 +119,14 @@ static int parse(int argc, char **argv, struct options *o, struct err *e)
 			o->strace = true;
 			continue;
 		}
+		if (!strcmp(a, "--net")) {
+			o->net.wanted = true;
+			continue;
+		}
+		if (!strcmp(a, "--publish-remote")) {
+			o->net.publish_remote = true;
+			continue;
+		}
 		if (!strcmp(a, "--stats") || !strcmp(a, "--stats=text")) {
 			o->stats = SUPERVISOR_STATS_TEXT;
 			continue;
@@ -115,7 +142,7 @@ static int parse(int argc, char **argv, struct options *o, struct err *e)
 			o->image = a;
 			continue;
 		}
-		for (int v = 0; v < 5; v++) {
+		for (int v = 0; v < 9; v++) {
 			size_t len = strlen(valued[v]);
 
 			if (strncmp(a, valued[v], len) || (a[len] && a[len] != '='))
@@ -151,8 +178,26 @@ static int parse(int argc, char **argv, struct options *o, struct err *e)
 		case 4:
 			o->key = value;
 			break;
+		case 5:
+			if (run_net_parse_addr("--ip", value, &o->net.ip, e) == -1)
+				return CMD_USAGE;
+			break;
+		case 6:
+			if (o->net.nr_publish == PUBLISH_MAX)
+				return cmd_usage(e, "run", "--publish %s: one too many, at most %d", value, PUBLISH_MAX);
+			o->net.publish[o->net.nr_publish++] = value;
+			break;
+		case 7:
+			if (run_net_parse_addr("--dns", value, &o->net.dns, e) == -1)
+				return CMD_USAGE;
+			break;
+		case 8:
+			o->net.scheduler = value;
+			break;
 		}
 	}
+	if (run_net_check(&o->net, e) == -1)
+		return CMD_USAGE;
 	if (!o->image)
 		return cmd_usage(e, "run", "which image?");
 	return 0;
@@ -224,7 +269,7 @@ int cmd_run(int argc, char **argv, struct err *e)
 	struct loader_error loader_err = {};
 	struct loader_config cfg = {};
 	struct supervisor_streams streams;
-	struct options o = {};
+	static struct options o; /* zeros that cost nothing where --net is not said */
 	uint8_t key[32];
 	int ret;
 
@@ -258,6 +303,8 @@ int cmd_run(int argc, char **argv, struct err *e)
 	if (!cfg.hostname || !*cfg.hostname)
 		cfg.hostname = base_name(o.image);
 	cfg.umask = current_umask();
+	if (o.net.wanted && run_net_join(&o.net, cfg.hostname, &cfg, &opt.net, e) == -1)
+		return SUPERVISOR_CANNOT_START;
 	ret = supervisor_run(&cfg, &streams, &opt, &loader_err);
 	if (loader_err.text[0]) {
 		err_set(e, "%s", loader_err.text);

@@ -219,7 +219,7 @@ static void wait_doorbell(struct control *control, uint32_t seen, long timeout_n
 /* Why the supervisor itself ended the instance. */
 enum verdict { VERDICT_NONE, VERDICT_MEMORY, VERDICT_PROTOCOL, VERDICT_NETWORK };
 
-/* Asks for NET_SIGNAL whenever the other end of the socket does something. */
+/* Asks for NET_SIGNAL whenever the other end of one of the sockets does something. */
 static int watch_net(const struct supervisor_net *net, struct loader_error *err)
 {
 	struct sigaction sa = {.sa_handler = on_signal};
@@ -229,11 +229,18 @@ static int watch_net(const struct supervisor_net *net, struct loader_error *err)
 	sigemptyset(&set);
 	sigaddset(&set, NET_SIGNAL);
 	shared.net_changed = 1; /* look once, also if it happened before we were told */
-	if (sigaction(NET_SIGNAL, &sa, NULL) == -1 || sigprocmask(SIG_UNBLOCK, &set, NULL) == -1 ||
-	    fcntl(net->socket, F_SETOWN, getpid()) == -1 || fcntl(net->socket, F_SETSIG, NET_SIGNAL) == -1 ||
-	    fcntl(net->socket, F_SETFL, fcntl(net->socket, F_GETFL) | O_ASYNC) == -1)
-		return loader_fail_errno(err, errno, "cannot watch the connection to the scheduler");
+	if (sigaction(NET_SIGNAL, &sa, NULL) == -1 || sigprocmask(SIG_UNBLOCK, &set, NULL) == -1)
+		goto fail;
+	for (size_t i = 0; i < NR(net->sockets); i++) {
+		int fd = net->sockets[i];
+
+		if (fd != -1 && (fcntl(fd, F_SETOWN, getpid()) == -1 || fcntl(fd, F_SETSIG, NET_SIGNAL) == -1 ||
+				 fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_ASYNC) == -1))
+			goto fail;
+	}
 	return 0;
+fail:
+	return loader_fail_errno(err, errno, "cannot watch the connection to the scheduler");
 }
 
 /*
@@ -242,12 +249,14 @@ static int watch_net(const struct supervisor_net *net, struct loader_error *err)
  */
 static bool net_gone(const struct supervisor_net *net)
 {
-	struct pollfd p[] = {{.fd = net->socket, .events = POLLIN}, {.fd = shared.pidfd, .events = POLLIN}};
+	struct pollfd p[] = {
+		{.fd = net->sockets[0], .events = POLLIN},
+		{.fd = net->sockets[1], .events = POLLIN},
+		{.fd = shared.pidfd, .events = POLLIN},
+	};
 
 	shared.net_changed = 0;
-	if (poll(p, 1, 0) <= 0)
-		return false;
-	return poll(p + 1, 1, 0) <= 0;
+	return poll(p, 2, 0) > 0 && poll(p + 2, 1, 0) <= 0;
 }
 
 /* The rest of the start where there is a network. On failure nothing of the instance is left. */

@@ -26,10 +26,10 @@ struct supervisor_net {
 	 */
 	int (*started)(void *arg, const struct loader_instance *inst, struct loader_error *err);
 	/*
-	 * From then on the instance needs the other end of this socket: it is killed when that hangs up, and
-	 * `lost` writes the line that says why.
+	 * From then on the instance needs the other ends of these sockets (-1: none): it is killed when one
+	 * hangs up, and `lost` writes the line that says why.
 	 */
-	int socket;
+	int sockets[2];
 	void (*lost)(void *arg, struct loader_error *err);
 	/* The instance is dead; called before the supervisor returns, or dies as the program died. */
 	void (*ended)(void *arg);
