@@ -8,7 +8,8 @@ packages="meson ninja-build pkg-config gcc g++ python3 libelf-dev zlib1g-dev lib
  libsodium-dev libyaml-dev libjansson-dev libcriterion-dev musl-tools linux-libc-dev clang clang-format
  libclang-rt-14-dev"
 test_packages="golang-go rustc coreutils grep sed gawk sqlite3 jq xz-utils gzip bzip2 zstd openssl perl
- bc file diffutils findutils binutils util-linux"
+ bc file diffutils findutils binutils util-linux
+ redis-server redis-tools memcached nginx-light wrk hey iproute2 tcpdump curl wget media-types"
 
 # Debian's own tools, whatever else a machine has earlier in PATH.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
