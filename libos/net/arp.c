@@ -320,7 +320,7 @@ static int output_slow(u32 addr, struct pkt **p, u8 mac[6], bool *ask, struct li
 		timer_init(&arp.timer, arp_timer);
 	e = find(addr);
 	if (!e) {
-		e = create(addr, now, ARP_REACHABLE, dead);
+		e = create(addr, now, UINT32_MAX, dead);
 		set_state(e, ARP_INCOMPLETE, now + RETRY_NS);
 		e->tries = 1;
 		memcpy(mac, broadcast_mac, 6);

@@ -51,3 +51,13 @@ WEAK long inet_ioctl(unsigned cmd, u64 arg)
 {
 	return -ENOTTY;
 }
+
+WEAK void tcp_input(struct pkt *p, const struct ip_info *ip)
+{
+	pkt_free(p);
+}
+
+WEAK void tcp_error(const struct netaddr *local, const struct netaddr *remote, const u8 hdr[8], int err,
+		    u32 mtu, bool hard)
+{
+}
