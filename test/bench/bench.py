@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """bench.py - figures against native Linux, in one run on one machine: a table, and JSON in results/.
 
-    test/bench/bench.py [--rounds N] [--save NAME] [calls|start|build ...]
+    test/bench/bench.py [--rounds N] [--save NAME] [calls|start|build|net ...]
 """
 import argparse
 import json
@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import netbench
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 BUILD = os.path.join(ROOT, "build")
@@ -155,23 +157,50 @@ def show(result):
             rows.append([n, f"{a['p50']:.2f}", f"{b['p50']:.2f}", f"{b['min']:.2f}", f"{b['p99']:.2f}",
                          f"{b['p50'] / a['p50']:.2f}"])
         table(rows)
+    if "net" in result:
+        show_net(result["net"])
     if "build" in result:
         say("\nimage builds")
         table([["", "seconds", "bytes"]] + [[n, str(v["seconds"]), str(v["bytes"])] for n, v in result["build"].items()])
+
+
+def net(work, rounds):
+    return netbench.net(work, rounds, JUNCTION, os.path.join(BUILD, "bin", "junction-scheduler"), BENCH)
+
+
+def show_net(parts):
+    for part, sides in parts.items():
+        say(f"\n{part}: medians; containers joined by a bridge, and instances")
+        flat = {side: dict(flatten(v)) for side, v in sides.items()}
+        keys = list(next(iter(flat.values())))
+        rows = [["", *flat, "instances / containers"]]
+        for k in keys:
+            values = [flat[s][k] for s in flat]
+            best = min(values[1:], key=lambda v: v if "_ns" in k or "_ms" in k or "_us" in k else -v)
+            rows.append([k, *(f"{v:.6g}" for v in values), f"{best / values[0]:.3f}" if values[0] else "-"])
+        table(rows)
+
+
+def flatten(tree, prefix=""):
+    for k, v in tree.items():
+        if isinstance(v, dict):
+            yield from flatten(v, prefix + k + " ")
+        else:
+            yield prefix + k, v
 
 
 def main():
     p = argparse.ArgumentParser(prog="build.sh bench")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--save", metavar="NAME", help="write results/NAME.json (default: latest)", default="latest")
-    p.add_argument("what", nargs="*", default=["calls", "start", "build"])
+    p.add_argument("what", nargs="*", default=["calls", "start", "build", "net"])
     args = p.parse_args()
     subprocess.run(["ninja", "-C", BUILD, "bench-programs"], stdout=subprocess.DEVNULL, check=True)
     result = {"machine": {"cpus": os.cpu_count(), "kernel": platform.release(), "cpu": cpu_name()}}
     work = tempfile.mkdtemp(prefix="junction-bench-")
     os.environ["JUNCTION_STORE"] = os.path.join(work, "store")
     try:
-        for what, fn in (("calls", calls), ("start", start), ("build", build)):
+        for what, fn in (("calls", calls), ("start", start), ("build", build), ("net", net)):
             if what in args.what:
                 result[what] = fn(os.path.join(work), args.rounds)
     finally:
