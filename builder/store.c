@@ -27,6 +27,7 @@
 
 #include "builder/checked.h"
 #include "builder/image.h"
+#include "builder/keeper.h"
 #include "builder/store_dir.h"
 #include "builder/tmpfile.h"
 
@@ -115,7 +116,7 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-static void root_hex(const uint8_t *root, char out[2 * JIMG_HASH_LEN + 1])
+void store_root_hex(const uint8_t *root, char out[2 * JIMG_HASH_LEN + 1])
 {
 	for (int i = 0; i < JIMG_HASH_LEN; i++)
 		sprintf(out + 2 * i, "%02x", root[i]);
@@ -214,7 +215,7 @@ static int verify_and_unpack(const char *jimg, const char *dir, struct store_ima
 		ret = unpack_to_memfd(&img, out, e);
 		goto out_image;
 	}
-	root_hex(img.header.root, hex);
+	store_root_hex(img.header.root, hex);
 	snprintf(entry, sizeof(entry), "%s/%s.img", dir, hex);
 	ret = open_entry(entry, out);
 	if (ret) {
@@ -244,6 +245,35 @@ out_close:
 	return ret;
 }
 
+int store_open_root(const char *dir, const char *hex, struct store_image *out)
+{
+	char path[PATH_MAX];
+
+	memset(out, 0, sizeof(*out));
+	out->fd = -1;
+	snprintf(path, sizeof(path), "%s/%s.img", dir, hex);
+	return open_entry(path, out);
+}
+
+/* The keeper's memfd in place of the file, if it has one. */
+static void use_kept(const char *dir, struct store_image *out)
+{
+	struct store_image kept = {.cached = out->cached, .kept = true};
+	char hex[2 * JIMG_HASH_LEN + 1];
+	int fd;
+
+	store_root_hex(out->header->root, hex);
+	fd = keeper_ask(dir, hex);
+	if (fd < 0)
+		return;
+	if (map_entry(fd, &kept)) {
+		close(fd);
+		return;
+	}
+	store_close_image(out);
+	*out = kept;
+}
+
 int store_open_image(const char *jimg, const uint8_t *key, struct store_image *out, struct err *e)
 {
 	char dir[PATH_MAX - 512], link[PATH_MAX];
@@ -260,6 +290,8 @@ int store_open_image(const char *jimg, const uint8_t *key, struct store_image *o
 	}
 	if (!out->cached && verify_and_unpack(jimg, dir, out, e))
 		return -1;
+	if (dir[0])
+		use_kept(dir, out);
 	ret = key ? check_key(jimg, key, out, e) : 0;
 	if (ret)
 		store_close_image(out);

@@ -9,6 +9,7 @@
  * The store is $JUNCTION_STORE, else for root /var/lib/junction/store, else
  * $XDG_CACHE_HOME/junction/store, else ~/.cache/junction/store; a directory of mode 0700 that the
  * user owns. Where it cannot be written, the image is unpacked into a sealed memfd of this process.
+ * While a keeper serves the store (keeper.h), its sealed memfd is opened instead of the file.
  */
 #ifndef JUNCTION_BUILDER_STORE_H
 #define JUNCTION_BUILDER_STORE_H
@@ -24,6 +25,7 @@ struct store_image {
 	uint64_t size; /* bytes; equals header->file_size */
 	const struct jstore_header *header; /* the whole file is mapped read-only here */
 	const struct jimg_record *record; /* inside that mapping; strings are checked and terminated */
+	bool kept; /* a sealed memfd of the keeper */
 	bool cached; /* true: found by the stat cache, nothing was verified again */
 };
 
@@ -45,6 +47,12 @@ void store_close_image(struct store_image *img);
  * long-lived owner that shares one image between instances. Returns the fd (O_CLOEXEC) or -1.
  */
 int store_memfd(const struct store_image *img, struct err *e);
+
+/* The entry of the store `dir` with that root, as the file that it is. -1: there is none. */
+int store_open_root(const char *dir, const char *hex, struct store_image *out);
+
+/* 64 hex digits and a NUL: how the root names an entry of the store. */
+void store_root_hex(const uint8_t *root, char out[2 * JIMG_HASH_LEN + 1]);
 
 /* Waits (at most 40 ms) until a file just written is old enough to be remembered by the stat cache. */
 void store_wait_settled(const char *jimg);

@@ -67,8 +67,8 @@ struct libos_header {
 	uint64_t text_start, text_end; /* host calls are allowed from here only; end is exclusive */
 	uint64_t gs_base, gs_stride; /* the per-kthread blocks, in the arena */
 };
-/* "JUNOHDR2"; the digit grows with each change of layout.h or control.h that an old libOS cannot bear. */
-#define LIBOS_HEADER_MAGIC 0x325244484f4e554aull
+/* "JUNOHDR3"; the digit grows with each change of layout.h or control.h that an old libOS cannot bear. */
+#define LIBOS_HEADER_MAGIC 0x335244484f4e554aull
 _Static_assert(sizeof(struct libos_header) == 80, "libos_header is shared by loader and libOS");
 
 enum ctl_ring_id { CTL_RING_STDIN, CTL_RING_STDOUT, CTL_RING_STDERR, CTL_RING_LOG };

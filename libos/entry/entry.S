@@ -240,7 +240,7 @@ libos_entry:
 	ud2
 
 	.section .libos_header, "a"
-	.quad 0x325244484f4e554a
+	.quad 0x335244484f4e554a
 	.quad host_signal_entry
 	.quad host_signal_restorer
 	.quad libos_entry

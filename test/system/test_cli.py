@@ -1,8 +1,10 @@
 """The junction command line: streams, signals, exit status, options, and errors that name the thing and the remedy."""
+import fcntl
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 
@@ -193,7 +195,7 @@ def errors(ctx):
 
 
 def helps(ctx):
-    verbs = ("build", "run", "inspect", "verify", "keygen", "sign", "rewrite")
+    verbs = ("build", "keep", "run", "inspect", "verify", "keygen", "sign", "rewrite")
     for v in verbs:
         r = ctx.must([ctx.junction, v, "--help"])
         if not r.out.startswith(b"Usage: junction " + v.encode()):
@@ -301,8 +303,74 @@ def unprivileged(ctx):
         shutil.rmtree(store, ignore_errors=True)
 
 
+def keeper(ctx):
+    """While `junction keep` runs, two instances map one memfd that nobody can write; afterwards the file again."""
+    env = dict(os.environ, JUNCTION_STORE=ctx.path("store"), TMPDIR=ctx.path())
+    sock = ctx.path("store", "keeper.sock")
+    k = subprocess.Popen([ctx.junction, "keep", image(ctx)], env=env, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        wait_for(lambda: os.path.exists(sock), "no keeper.sock")
+        one_line(ctx.run([ctx.junction, "keep"], env=env), "another keeper")
+        kept = [mapped_image(ctx, env) for _ in range(2)]
+        if kept[0] != kept[1] or not kept[0][1].startswith("/memfd:junction-image"):
+            raise Failure(f"two instances map {kept}")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(sock)
+            s.send(b"../../../etc/passwd")
+            answer = s.recv(300)
+            if answer[:1] != b"\1" or b"root" not in answer:
+                raise Failure(f"answer to nonsense: {answer!r}")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(sock)
+            with open(image(ctx), "rb"):
+                root = next(f for f in os.listdir(ctx.path("store")) if f.endswith(".img"))[:64]
+            s.send(root.encode())
+            data, fds, _, _ = socket.recv_fds(s, 300, 1)
+            seals = fcntl.fcntl(fds[0], fcntl.F_GET_SEALS)
+            writable = fcntl.fcntl(fds[0], fcntl.F_GETFL) & os.O_ACCMODE
+            os.close(fds[0])
+            if seals & 0xF != 0xF or writable != os.O_RDONLY:
+                raise Failure(f"seals {seals:#x}, access mode {writable}")
+    finally:
+        k.terminate()
+        _, err = k.communicate(timeout=10)
+    if k.returncode or err or os.path.exists(sock):
+        raise Failure(f"the keeper ended with {k.returncode}, {err!r}; socket left: {os.path.exists(sock)}")
+    if mapped_image(ctx, env)[1].startswith("/memfd"):
+        raise Failure("a memfd without a keeper")
+    return 5
+
+
+def mapped_image(ctx, env):
+    """Inode and name of what a running instance maps as its program."""
+    p = subprocess.Popen([ctx.junction, "run", image(ctx), "--", "wait-signal", "10"], env=env, stdout=subprocess.PIPE,
+                         start_new_session=True)
+    try:
+        p.stdout.readline()
+        with open(f"/proc/{p.pid}/task/{p.pid}/children", encoding="ascii") as f:
+            child = f.read().split()[0]
+        with open(f"/proc/{child}/maps", encoding="ascii") as f:
+            line = next(x for x in f if x.startswith("480000000000-")).split(maxsplit=5)
+        p.send_signal(signal.SIGUSR1)
+        p.communicate(timeout=20)
+    finally:
+        kill_group(p.pid)
+        p.wait()
+    if p.returncode != 20:
+        raise Failure(f"status {p.returncode}")
+    return line[4], line[5].strip()
+
+
+def wait_for(what, why, seconds=10):
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            raise Failure(why)
+        time.sleep(0.02)
+
+
 def cases(build):
     return [Case("cli/" + f.__name__.replace("_", "-"), f) for f in (
         exit_status, death, arguments, environment, workdir, stdin_data, interactive, flood, closed_pipe,
         signals, stopped_cleanly, killed_supervisor, strace_and_stats, errors, helps, reproducible, sealed,
-        signed, inspection, no_processes_yet, unprivileged)]
+        signed, inspection, keeper, no_processes_yet, unprivileged)]
