@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 # What it takes to build, to run the tests, and to run the corpus of unmodified Debian programs.
 packages="meson ninja-build pkg-config gcc g++ python3 libelf-dev zlib1g-dev libzydis-dev libzstd-dev
  libsodium-dev libyaml-dev libjansson-dev libcriterion-dev musl-tools linux-libc-dev clang clang-format
- libclang-rt-14-dev"
+ libclang-rt-14-dev libdpdk-dev"
 test_packages="golang-go rustc coreutils grep sed gawk sqlite3 jq xz-utils gzip bzip2 zstd openssl perl
  bc file diffutils findutils binutils util-linux
  redis-server redis-tools memcached nginx-light wrk hey iproute2 tcpdump curl wget media-types"

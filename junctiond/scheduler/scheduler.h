@@ -7,6 +7,9 @@
  *   control.c   the control socket                          cores.c    grants, preemption, agents
  *   policy.c    pure: who shall have which core             agent.c    core agents
  *   fault.c     seeded loss, reordering ...                 pcap.c     capture
+ *   frame.c     headers of a frame; pure                    segment.c  segmentation, checksums
+ *   doorbell.c  threads that wait for doorbells             stats.c    the counters' memory
+ *   rules.c     which instances may talk                    log.c, clock.c
  *
  * One thread, the polling one, owns all of it; helpers (agents, doorbell waiters) touch only what is said.
  */
@@ -37,6 +40,7 @@ struct instance {
 	uint8_t mac[6];
 	struct ctl_addr addr;
 	uint32_t guaranteed_cores, max_cores, weight;
+	uint64_t allow_left, allow_right; /* rules of --allow whose left, right side it matches */
 	struct vring *rx[NIC_MAX_PAIRS], *tx[NIC_MAX_PAIRS];
 	struct sstats_instance *stats;
 	struct cores_instance *cores;
@@ -48,6 +52,7 @@ struct instance {
 struct scheduler_config {
 	const char *uplink; /* tap:NAME, af_xdp:IFACE, pci:ADDR; NULL: none */
 	const char *socket;
+	int client_fd; /* -1: none; serve this connection alone, and end with it */
 	const char *pcap;
 	const char *fault;
 	bool dedicated;
@@ -56,6 +61,9 @@ struct scheduler_config {
 	int cores[SSTATS_MAX_CORES]; /* managed ones, dedicated mode */
 	struct ctl_addr net, gateway, dns; /* net: prefix of the instances' addresses */
 	bool allow_all; /* instances may talk to one another */
+	uint32_t mtu;
+	uint32_t nr_buffers; /* of an instance's region */
+	uint64_t pcap_limit; /* bytes of the file */
 };
 
 extern struct scheduler_config config;

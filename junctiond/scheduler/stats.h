@@ -69,6 +69,7 @@ struct sstats {
 	uint64_t loop_cycles, tsc_hz; /* cycles in loops that found nothing to do: cost of one = loop_cycles / (loops - busy_loops) */
 	uint64_t uplink_rx_packets, uplink_rx_bytes, uplink_tx_packets, uplink_tx_bytes;
 	uint64_t drops[SDROP_NR];
+	uint64_t fault_dup, fault_reorder, fault_corrupt, fault_delay; /* frames; the lost ones are in drops */
 	uint32_t core_instance[SSTATS_MAX_CORES]; /* who holds it; 0: idle */
 	struct sstats_instance instances[SSTATS_MAX_INSTANCES];
 };
