@@ -21,6 +21,8 @@ int may_delete(struct dentry *d, bool as_dir);
 /* With paths in libOS memory, for boot. */
 int do_mkdirat(int dfd, const char *path, u32 mode);
 int do_mknodat(int dfd, const char *path, u32 mode, u64 dev);
+/* bind(2) of a socket: the new name's dentry with a reference, or err_ptr. */
+struct dentry *make_socket_node(const char *path);
 int do_symlinkat(const char *target, int dfd, const char *path);
 
 #endif

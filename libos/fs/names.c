@@ -146,6 +146,25 @@ int do_mknodat(int dfd, const char *path, u32 mode, u64 dev)
 	return create_end(&w, memfs_new_inode(w.parent->sb, w.parent->inode, mode, dev));
 }
 
+struct dentry *make_socket_node(const char *path)
+{
+	struct path_walk w;
+	struct dentry *d;
+	struct inode *i;
+	int err = create_begin(&w, AT_FDCWD, path, false);
+
+	if (err)
+		return err_ptr(err);
+	i = memfs_new_inode(w.parent->sb, w.parent->inode, S_IFSOCK | (0777 & ~fs_proc()->umask), 0);
+	d = is_err(i) ? (struct dentry *)i : memfs_add(w.parent, w.name, w.len, i);
+	if (!is_err(d))
+		dget(d);
+	else if (!is_err(i))
+		iput(i);
+	change_end(&w);
+	return d;
+}
+
 int do_symlinkat(const char *target, int dfd, const char *path)
 {
 	struct path_walk w;

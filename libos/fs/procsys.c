@@ -9,6 +9,7 @@
 #include "libos/fs/procfs.h"
 #include "libos/lib/random.h"
 #include "libos/lib/string.h"
+#include "libos/net/procnet.h"
 #include "libos/proc/info.h"
 
 static void show_hostname(struct text *t, const struct inode *i)
@@ -138,9 +139,9 @@ static const struct pseudo_entry fs_files[] = {
 static const struct pseudo_entry net_core[] = {
 	PTEXT("somaxconn", "4096\n"),
 	PTEXT("rmem_default", "212992\n"),
-	PTEXT("rmem_max", "212992\n"),
+	PTEXT("rmem_max", "4194304\n"),
 	PTEXT("wmem_default", "212992\n"),
-	PTEXT("wmem_max", "212992\n"),
+	PTEXT("wmem_max", "4194304\n"),
 	PTEXT("netdev_max_backlog", "1000\n"),
 	{.name = NULL},
 };
@@ -154,7 +155,7 @@ static const struct pseudo_entry net_ipv4[] = {
 	PTEXT("tcp_keepalive_time", "7200\n"),
 	{.name = NULL},
 };
-static const struct pseudo_entry net_unix[] = {PTEXT("max_dgram_qlen", "512\n"), {.name = NULL}};
+static const struct pseudo_entry net_unix[] = {PTEXT("max_dgram_qlen", "10\n"), {.name = NULL}};
 static const struct pseudo_entry sys_net[] = {
 	PDIR("core", net_core),
 	PDIR("ipv4", net_ipv4),
@@ -180,7 +181,7 @@ const struct pseudo_entry proc_net_files[] = {
 	      "fifo colls carrier compressed\n"),
 	PTEXT("tcp", SOCKET_HEAD),
 	PTEXT("udp", SOCKET_HEAD),
-	PTEXT("unix", "Num       RefCount Protocol Flags    Type St Inode Path\n"),
+	PFILE("unix", procnet_unix),
 	PTEXT("route", "Iface\tDestination\tGateway "
 		       "\tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
 	PTEXT("arp",

@@ -1,579 +1,85 @@
 /*
- * unix.c - AF_UNIX sockets: pairs, with data, ancillary descriptors and credentials; unix(7).
- *
- * A socket holds the messages sent to it. A stream is a queue of messages too, read across their
- * boundaries except where descriptors were passed, as Linux does. Names (bind, listen, connect) are not
- * there yet and say so.
- *
- * Locks: s->lock guards the queue and the shutdown state of s and is a leaf; it is never held across a copy
- * from or to the application. s->read_lock orders readers, and is held across such copies but not while
- * waiting for data. A pair refers to each other by counted pointers that never change.
+ * unix.c - AF_UNIX sockets: making them, options, poll, shutdown, and their end. The plan is in unix.h.
  */
-#include <asm/fcntl.h>
+#include "libos/net/unix.h"
+
+#include <asm/ioctls.h>
 #include <asm/socket.h>
 #include <linux/eventpoll.h>
 
-#include "libos/lib/string.h"
+#include "libos/fs/procfs.h"
 #include "libos/mm/alloc.h"
 #include "libos/mm/usercopy.h"
-#include "libos/net/socket.h"
-#include "libos/platform/hostcall.h"
-#include "libos/proc/proc.h"
-#include "libos/signal/signal.h"
+#include "libos/net/procnet.h"
 
-#define UNIX_BUF_DEFAULT 212992u /* net.core.wmem_default */
-#define UNIX_BUF_MIN 4608u
-#define UNIX_STREAM_CHUNK 32768u /* largest piece of a stream in one message */
-#define UNIX_MAX_DGRAM_QLEN 10 /* net.unix.max_dgram_qlen */
-#define SCM_RIGHTS 1
-#define SCM_CREDENTIALS 2
-#define SCM_MAX_FD 253
-#define SOL_SOCKET_LEVEL 1
-#define FIONREAD 0x541b
-#define SIOCOUTQ 0x5411
-#define SIOCATMARK 0x8905
-#define RCV_SHUTDOWN 1u
-#define SEND_SHUTDOWN 2u
+spinlock_t unix_lock;
+static struct list_head all_sockets = LIST_HEAD_INIT(all_sockets);
 
-/* struct cmsghdr */
-struct cmsghdr_k {
-	u64 len;
-	s32 level, type;
-};
-#define CMSG_ALIGN_K(n) (((n) + 7ul) & ~7ul)
-
-struct unix_msg {
-	struct list_head link;
-	u32 len, off; /* bytes of data, how many are read already */
-	u32 nr_files;
-	struct file **files;
-	struct sock_cred cred;
-	u8 data[];
-};
-
-struct unix_sock {
-	struct socket sock;
-	u32 refs;
-	spinlock_t lock;
-	struct mutex read_lock;
-	struct list_head queue;
-	u32 queued_bytes, queued_msgs;
-	u32 shutdown; /* RCV_SHUTDOWN | SEND_SHUTDOWN */
-	u32 dead; /* its file is closed */
-	struct waitq rd_wait, wr_wait; /* wr_wait: writers to this socket's queue */
-	struct unix_sock *peer; /* NULL: not connected */
-};
-
-static struct unix_sock *unix_of(struct socket *s)
+void unix_put(struct unix_sock *u)
 {
-	return container_of(s, struct unix_sock, sock);
+	if (__atomic_fetch_sub(&u->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	spin_lock(&unix_lock);
+	list_del(&u->all_link);
+	spin_unlock(&unix_lock);
+	unix_name_put(u->name);
+	kfree(u, sizeof(*u));
 }
 
-static bool stream(const struct unix_sock *u)
+struct unix_sock *unix_peer_get(struct unix_sock *u)
 {
-	return u->sock.type == SOCK_STREAM;
-}
-
-static void msg_free(struct unix_msg *m)
-{
-	for (u32 i = 0; i < m->nr_files; i++)
-		file_put(m->files[i]);
-	if (m->files)
-		kfree(m->files, m->nr_files * sizeof(*m->files));
-	kfree(m, sizeof(*m) + m->len);
-}
-
-static void unix_put(struct unix_sock *u)
-{
-	if (__atomic_fetch_sub(&u->refs, 1, __ATOMIC_ACQ_REL) == 1)
-		kfree(u, sizeof(*u));
-}
-
-static void unix_release(struct socket *s)
-{
-	struct unix_sock *u = unix_of(s), *peer = u->peer;
-	struct list_head dead;
-
-	list_init(&dead);
-	spin_lock(&u->lock);
-	u->dead = 1;
-	u->shutdown = RCV_SHUTDOWN | SEND_SHUTDOWN;
-	bool unread = !list_empty(&u->queue);
-
-	while (!list_empty(&u->queue))
-		list_move_tail(u->queue.next, &dead);
-	u->queued_bytes = u->queued_msgs = 0;
-	spin_unlock(&u->lock);
-	while (!list_empty(&dead)) {
-		struct unix_msg *m = list_first(&dead, struct unix_msg, link);
-
-		list_del(&m->link);
-		msg_free(m);
-	}
-	if (peer) {
-		spin_lock(&peer->lock);
-		if (u->sock.type != SOCK_DGRAM) {
-			peer->shutdown = RCV_SHUTDOWN | SEND_SHUTDOWN;
-			if (unread && !peer->sock.c.err)
-				peer->sock.c.err = ECONNRESET;
-		}
-		spin_unlock(&peer->lock);
-		waitq_wake(&peer->rd_wait, EPOLLIN | EPOLLRDNORM | EPOLLRDHUP | EPOLLHUP, 0);
-		waitq_wake(&u->wr_wait, EPOLLOUT | EPOLLHUP, 0);
-		waitq_wake(&peer->wr_wait, EPOLLOUT | EPOLLHUP, 0);
-		unix_put(peer);
-	}
-	unix_put(u);
-}
-
-/* Sending */
-
-static int files_from_user(struct unix_msg *m, u64 ufds, u32 nr)
-{
-	struct file **files;
-	int err = 0;
-	u32 i, fd;
-
-	if (nr > SCM_MAX_FD)
-		return -EINVAL;
-	if (!nr)
-		return 0;
-	files = kmalloc(nr * sizeof(*files));
-	if (!files)
-		return -ENOMEM;
-	for (i = 0; i < nr; i++) {
-		if (get_user_u32(&fd, (void *)(ufds + i * 4)))
-			err = -EFAULT;
-		else if (!(files[i] = fd_get_path((int)fd)))
-			err = -EBADF;
-		if (err)
-			break;
-	}
-	if (err) {
-		while (i--)
-			file_put(files[i]);
-		kfree(files, nr * sizeof(*files));
-		return err;
-	}
-	m->files = files;
-	m->nr_files = nr;
-	return 0;
-}
-
-/* unix(7): without privilege a sender can name only itself. */
-static bool may_claim(const struct sock_cred *c)
-{
-	const struct proc *p = current_proc();
-	const struct cred *own = &p->cred;
-
-	if (!own->euid)
-		return true;
-	return c->pid == p->pid && (c->uid == own->uid || c->uid == own->euid || c->uid == own->suid) &&
-	       (c->gid == own->gid || c->gid == own->egid || c->gid == own->sgid);
-}
-
-/* Descriptors and credentials of the control buffer: into m, or -errno. */
-static int control_parse(struct unix_msg *m, const struct sock_msg *sm)
-{
-	u64 at = sm->control, end = at + sm->controllen;
-
-	while (end - at >= sizeof(struct cmsghdr_k)) {
-		struct cmsghdr_k c;
-
-		if (copy_from_user(&c, (void *)at, sizeof(c)))
-			return -EFAULT;
-		if (c.len < sizeof(c) || c.len > end - at)
-			return -EINVAL;
-		u64 data = at + sizeof(c), n = c.len - sizeof(c);
-
-		if (c.level == SOL_SOCKET_LEVEL && c.type == SCM_RIGHTS) {
-			int err = m->files ? -EINVAL : files_from_user(m, data, n / sizeof(s32));
-
-			if (err)
-				return err;
-		} else if (c.level == SOL_SOCKET_LEVEL && c.type == SCM_CREDENTIALS) {
-			if (n != sizeof(m->cred))
-				return -EINVAL;
-			if (copy_from_user(&m->cred, (void *)data, sizeof(m->cred)))
-				return -EFAULT;
-			if (!may_claim(&m->cred))
-				return -EPERM;
-		} else if (c.level == SOL_SOCKET_LEVEL) {
-			return -EINVAL;
-		}
-		if (CMSG_ALIGN_K(c.len) > end - at)
-			break;
-		at += CMSG_ALIGN_K(c.len);
-	}
-	return 0;
-}
-
-static bool has_room(struct unix_sock *to, struct unix_sock *from, u32 n)
-{
-	if (stream(to))
-		return READ_ONCE(to->queued_bytes) < READ_ONCE(from->sock.c.sndbuf);
-	return READ_ONCE(to->queued_msgs) < UNIX_MAX_DGRAM_QLEN + 1 &&
-	       (!READ_ONCE(to->queued_bytes) || READ_ONCE(to->queued_bytes) + n <= READ_ONCE(from->sock.c.sndbuf));
-}
-
-static bool cannot_send(struct unix_sock *u, struct unix_sock *peer)
-{
-	return READ_ONCE(u->shutdown) & SEND_SHUTDOWN || READ_ONCE(peer->shutdown) & RCV_SHUTDOWN ||
-	       READ_ONCE(peer->dead);
-}
-
-/* Puts one message with the next n bytes of sm into the peer's queue; n or -errno. */
-static long send_piece(struct unix_sock *u, struct sock_msg *sm, u32 n, bool first, bool nonblock)
-{
-	struct unix_sock *peer = u->peer;
-	struct unix_msg *m = kmalloc(sizeof(*m) + n);
-	long r = 0;
-
-	if (!m)
-		return -ENOMEM;
-	m->len = n;
-	m->off = m->nr_files = 0;
-	m->files = NULL;
-	m->cred = sock_own_cred();
-	if (first && sm->controllen)
-		r = control_parse(m, sm);
-	if (!r && iov_copy_from(&sm->it, m->data, n) != n)
-		r = -EFAULT;
-	while (!r) {
-		spin_lock(&peer->lock);
-		if (cannot_send(u, peer)) {
-			r = peer->dead && u->sock.type == SOCK_DGRAM ? -ECONNREFUSED : -EPIPE;
-		} else if (has_room(peer, u, n)) {
-			list_add_tail(&m->link, &peer->queue);
-			peer->queued_bytes += n;
-			peer->queued_msgs++;
-			spin_unlock(&peer->lock);
-			waitq_wake(&peer->rd_wait, EPOLLIN | EPOLLRDNORM, 1);
-			return n;
-		}
-		spin_unlock(&peer->lock);
-		if (!r && nonblock)
-			r = -EAGAIN;
-		if (!r) {
-			r = wait_event(&peer->wr_wait, has_room(peer, u, n) || cannot_send(u, peer),
-				       sock_deadline(u->sock.c.sndtimeo));
-			r = sock_wait_result(r, u->sock.c.sndtimeo);
-		}
-	}
-	msg_free(m);
-	return r;
-}
-
-static ssize_t unix_sendmsg(struct socket *s, struct sock_msg *sm, int flags, bool nonblock)
-{
-	struct unix_sock *u = unix_of(s);
-	size_t done = 0;
-	long r;
-
-	if (flags & MSG_OOB)
-		return -EOPNOTSUPP;
-	if (!u->peer)
-		return sm->namelen ? -EOPNOTSUPP : -ENOTCONN;
-	if (sm->namelen)
-		return s->type == SOCK_DGRAM ? -EOPNOTSUPP : -EISCONN;
-	if (u->sock.c.err && !cannot_send(u, u->peer)) {
-		spin_lock(&u->lock);
-		r = -u->sock.c.err;
-		u->sock.c.err = 0;
-		spin_unlock(&u->lock);
-		if (r)
-			return r;
-	}
-	if (!stream(u)) {
-		if (sm->it.count > u->sock.c.sndbuf - 32)
-			return -EMSGSIZE;
-		return send_piece(u, sm, sm->it.count, true, nonblock);
-	}
-	/* An empty send puts nothing into a stream: a message without bytes would look like its end. */
-	r = u->shutdown & SEND_SHUTDOWN ? -EPIPE : 0;
-	while (r >= 0 && sm->it.count) {
-		r = send_piece(u, sm, min(sm->it.count, (size_t)UNIX_STREAM_CHUNK), !done, nonblock);
-		if (r > 0)
-			done += r;
-	}
-	if (done)
-		return done;
-	if (r == -EPIPE && !(flags & MSG_NOSIGNAL))
-		signal_sigpipe();
-	return r;
-}
-
-/* Receiving */
-
-/* Installs the descriptors of m for the receiver and writes the control buffer. */
-static void control_give(struct unix_sock *u, struct unix_msg *m, struct sock_msg *sm, bool peek)
-{
-	bool cloexec = sm->flags & MSG_CMSG_CLOEXEC;
-
-	if (sock_flag(&u->sock.c, SOCKF_PASSCRED))
-		sock_put_cmsg(sm, SOL_SOCKET, SCM_CREDENTIALS, &m->cred, sizeof(m->cred));
-	if (m->nr_files) {
-		u64 room = sm->controllen - sm->control_used;
-		u32 fit = room < sizeof(struct cmsghdr_k) ? 0 : (room - sizeof(struct cmsghdr_k)) / 4;
-		u32 nr = min(fit, m->nr_files), i;
-		s32 *fds = nr ? kmalloc(nr * sizeof(*fds)) : NULL;
-
-		for (i = 0; fds && i < nr; i++) {
-			file_get(m->files[i]);
-			fds[i] = fd_install(m->files[i], 0, cloexec ? FD_CLOEXEC : 0);
-			if (fds[i] < 0) {
-				file_put(m->files[i]);
-				break;
-			}
-		}
-		if (i < m->nr_files)
-			sm->flags |= MSG_CTRUNC;
-		if (i)
-			sock_put_cmsg(sm, SOL_SOCKET, SCM_RIGHTS, fds, i * sizeof(*fds));
-		if (fds)
-			kfree(fds, nr * sizeof(*fds));
-		if (!peek) {
-			for (i = 0; i < m->nr_files; i++)
-				file_put(m->files[i]);
-			kfree(m->files, m->nr_files * sizeof(*m->files));
-			m->files = NULL;
-			m->nr_files = 0;
-		}
-	}
-}
-
-static bool can_receive(struct unix_sock *u)
-{
-	return !list_empty(&u->queue) || READ_ONCE(u->shutdown) & RCV_SHUTDOWN || READ_ONCE(u->sock.c.err);
-}
-
-static struct unix_msg *queue_head(struct unix_sock *u, struct unix_msg *after)
-{
-	struct list_head *next;
+	struct unix_sock *peer;
 
 	spin_lock(&u->lock);
-	next = after ? after->link.next : u->queue.next;
-	spin_unlock(&u->lock);
-	return next == &u->queue ? NULL : list_entry(next, struct unix_msg, link);
-}
-
-/* Takes n bytes as read from m, and m off the queue when it is used up. read_lock held. */
-static void consume(struct unix_sock *u, struct unix_msg *m, u32 n)
-{
-	bool gone;
-
-	spin_lock(&u->lock);
-	m->off += n;
-	u->queued_bytes -= n;
-	gone = m->off == m->len;
-	if (gone) {
-		list_del(&m->link);
-		u->queued_msgs--;
-	}
-	spin_unlock(&u->lock);
-	if (gone)
-		msg_free(m);
-}
-
-static ssize_t receive_stream(struct unix_sock *u, struct sock_msg *sm, int flags, size_t *done)
-{
-	struct unix_msg *m = queue_head(u, NULL);
-	bool peek = flags & MSG_PEEK, first = !*done;
-
-	while (m && sm->it.count) {
-		u32 n = min((size_t)(m->len - m->off), sm->it.count);
-		bool had_files = m->nr_files;
-
-		/* Descriptors arrive with the first byte of their message and end what one call reads. */
-		if (had_files && !first)
-			return 1;
-		if (iov_copy_to(&sm->it, m->data + m->off, n) != n)
-			return *done ? 1 : -EFAULT;
-		if (first)
-			control_give(u, m, sm, peek);
-		first = false;
-		*done += n;
-		if (peek) {
-			m = queue_head(u, m);
-		} else {
-			consume(u, m, n);
-			m = queue_head(u, NULL);
-		}
-		if (had_files)
-			return 1;
-	}
-	return 0;
-}
-
-static ssize_t receive_packet(struct unix_sock *u, struct sock_msg *sm, int flags, struct unix_msg *m)
-{
-	u32 n = min((size_t)m->len, sm->it.count), len = m->len;
-
-	if (iov_copy_to(&sm->it, m->data, n) != n)
-		return -EFAULT;
-	control_give(u, m, sm, flags & MSG_PEEK);
-	if (n < len)
-		sm->flags |= MSG_TRUNC;
-	if (!(flags & MSG_PEEK)) {
-		m->off = 0;
-		consume(u, m, len);
-	}
-	return flags & MSG_TRUNC ? len : n;
-}
-
-static ssize_t unix_recvmsg(struct socket *s, struct sock_msg *sm, int flags, bool nonblock)
-{
-	struct unix_sock *u = unix_of(s), *peer = u->peer;
-	u64 deadline = sock_deadline(u->sock.c.rcvtimeo);
-	size_t done = 0;
-	ssize_t r = 0;
-
-	if (flags & MSG_OOB)
-		return -EOPNOTSUPP;
-	if (!peer && s->type != SOCK_DGRAM)
-		return stream(u) ? -EINVAL : -ENOTCONN;
-	for (;;) {
-		struct unix_msg *m;
-		bool stop = false;
-
-		mutex_lock(&u->read_lock);
-		m = queue_head(u, NULL);
-		if (m && stream(u)) {
-			r = receive_stream(u, sm, flags, &done);
-			stop = r || !(flags & MSG_WAITALL) || flags & MSG_PEEK || !sm->it.count;
-		} else if (m) {
-			r = receive_packet(u, sm, flags, m);
-			stop = true;
-		} else {
-			spin_lock(&u->lock);
-			if (u->sock.c.err) {
-				r = -u->sock.c.err;
-				u->sock.c.err = 0;
-				stop = true;
-			} else if (u->shutdown & RCV_SHUTDOWN || (stream(u) && !sm->it.count)) {
-				stop = true;
-			}
-			spin_unlock(&u->lock);
-		}
-		mutex_unlock(&u->read_lock);
-		if (peer && m && !(flags & MSG_PEEK))
-			waitq_wake(&u->wr_wait, EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND, 0);
-		if (stop)
-			break;
-		if (nonblock) {
-			r = -EAGAIN;
-			break;
-		}
-		r = sock_wait_result(wait_event_exclusive(&u->rd_wait, can_receive(u), deadline), u->sock.c.rcvtimeo);
-		if (r)
-			break;
-	}
-	if (done)
-		return done;
-	return stream(u) && r > 0 ? 0 : r;
-}
-
-/* The rest */
-
-static int unix_shutdown(struct socket *s, int how)
-{
-	struct unix_sock *u = unix_of(s), *peer = u->peer;
-	u32 mine = how + 1, theirs = (mine & RCV_SHUTDOWN ? SEND_SHUTDOWN : 0) |
-				     (mine & SEND_SHUTDOWN ? RCV_SHUTDOWN : 0);
-
-	spin_lock(&u->lock);
-	u->shutdown |= mine;
-	spin_unlock(&u->lock);
-	waitq_wake(&u->rd_wait, EPOLLIN | EPOLLRDHUP | EPOLLHUP, 0);
-	waitq_wake(&u->wr_wait, EPOLLOUT, 0);
-	if (peer && s->type != SOCK_DGRAM) {
-		spin_lock(&peer->lock);
-		peer->shutdown |= theirs;
-		spin_unlock(&peer->lock);
-		waitq_wake(&peer->rd_wait, EPOLLIN | EPOLLRDHUP | EPOLLHUP, 0);
-		waitq_wake(&peer->wr_wait, EPOLLOUT, 0);
-	}
-	return 0;
-}
-
-static u32 unix_poll(struct socket *s, struct poll_table *pt)
-{
-	struct unix_sock *u = unix_of(s), *peer = u->peer;
-	u32 mask = 0, shut;
-
-	poll_wait(pt, s->file, &u->rd_wait);
+	peer = u->peer;
 	if (peer)
-		poll_wait(pt, s->file, &peer->wr_wait);
-	shut = READ_ONCE(u->shutdown);
-	if (READ_ONCE(u->sock.c.err))
-		mask |= EPOLLERR;
-	if (shut == (RCV_SHUTDOWN | SEND_SHUTDOWN) || (!peer && s->type != SOCK_DGRAM))
-		mask |= EPOLLHUP;
-	if (shut & RCV_SHUTDOWN)
-		mask |= EPOLLRDHUP | EPOLLIN | EPOLLRDNORM;
-	if (!list_empty(&u->queue))
-		mask |= EPOLLIN | EPOLLRDNORM;
-	if (!peer || has_room(peer, u, 1))
-		mask |= EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
-	return mask;
+		unix_get(peer);
+	spin_unlock(&u->lock);
+	return peer;
 }
 
-static int unix_getname(struct socket *s, void *addr, u32 *len, bool peer)
+void unix_wake_all(struct unix_sock *u)
 {
-	u16 family = AF_UNIX;
-
-	if (peer && !unix_of(s)->peer)
-		return -ENOTCONN;
-	memcpy(addr, &family, sizeof(family));
-	*len = sizeof(family);
-	return 0;
+	waitq_wake(&u->rd_wait, RD_EVENTS | EPOLLRDHUP | EPOLLHUP | EPOLLERR, 0);
+	waitq_wake(&u->wr_wait, WR_EVENTS | EPOLLHUP | EPOLLERR, 0);
 }
 
-static long unix_ioctl(struct socket *s, unsigned cmd, u64 arg)
+/* On the peer's peer_wait: there is room again. */
+static bool peer_wake(struct waiter *w, u32 events)
 {
-	struct unix_sock *u = unix_of(s);
-	u32 v = 0;
+	struct unix_sock *u = container_of(w, struct unix_sock, peer_wake);
 
-	switch (cmd) {
-	case FIONREAD:
-		spin_lock(&u->lock);
-		if (u->sock.type != SOCK_DGRAM)
-			v = u->queued_bytes;
-		else if (!list_empty(&u->queue))
-			v = list_first(&u->queue, struct unix_msg, link)->len;
-		spin_unlock(&u->lock);
-		break;
-	case SIOCOUTQ:
-		v = u->peer ? READ_ONCE(u->peer->queued_bytes) : 0;
-		break;
-	default:
-		return -ENOTTY;
-	}
-	return put_user_u32(v, (void *)arg);
+	if (__atomic_exchange_n(&u->want_room, 0, __ATOMIC_ACQ_REL))
+		waitq_wake(&u->wr_wait, WR_EVENTS, 0);
+	return false;
 }
 
-static int unix_setsockopt(struct socket *s, int level, int name, const void *val, u32 len)
+struct unix_sock *unix_alloc(int type)
 {
-	return level == SOL_SOCKET ? -ENOPROTOOPT : -EOPNOTSUPP;
-}
+	struct unix_sock *u = kzalloc(sizeof(*u));
 
-static int unix_getsockopt(struct socket *s, int level, int name, void *val, u32 *len)
-{
-	return level == SOL_SOCKET ? -ENOPROTOOPT : -EOPNOTSUPP;
+	if (!u)
+		return NULL;
+	u->sock = (struct socket){ .ops = &unix_ops, .family = AF_UNIX, .type = type };
+	sock_common_init(&u->sock.c);
+	u->refs = 1;
+	u->backlog = UNIX_MAX_DGRAM_QLEN;
+	list_init(&u->queue);
+	list_init(&u->pending);
+	list_init(&u->accept_link);
+	list_init(&u->gc_link);
+	mutex_init(&u->read_lock);
+	mutex_init(&u->bind_lock);
+	waitq_init(&u->rd_wait);
+	waitq_init(&u->wr_wait);
+	waitq_init(&u->peer_wait);
+	list_init(&u->peer_wake.link);
+	u->peer_wake.fn = peer_wake;
+	spin_lock(&unix_lock);
+	list_add_tail(&u->all_link, &all_sockets);
+	spin_unlock(&unix_lock);
+	return u;
 }
-
-static const struct socket_ops unix_ops = {
-	.getname = unix_getname,
-	.sendmsg = unix_sendmsg,
-	.recvmsg = unix_recvmsg,
-	.shutdown = unix_shutdown,
-	.setsockopt = unix_setsockopt,
-	.getsockopt = unix_getsockopt,
-	.features = SOCK_FEAT_PASSCRED,
-	.poll = unix_poll,
-	.ioctl = unix_ioctl,
-	.release = unix_release,
-};
 
 int unix_socket_create(int type, int protocol, struct socket **s)
 {
@@ -585,16 +91,9 @@ int unix_socket_create(int type, int protocol, struct socket **s)
 		type = SOCK_DGRAM; /* as Linux, for compatibility */
 	if (type != SOCK_STREAM && type != SOCK_DGRAM && type != SOCK_SEQPACKET)
 		return -ESOCKTNOSUPPORT;
-	u = kzalloc(sizeof(*u));
+	u = unix_alloc(type);
 	if (!u)
 		return -ENOMEM;
-	u->sock = (struct socket){ .ops = &unix_ops, .family = AF_UNIX, .type = type };
-	u->refs = 1;
-	sock_common_init(&u->sock.c);
-	list_init(&u->queue);
-	mutex_init(&u->read_lock);
-	waitq_init(&u->rd_wait);
-	waitq_init(&u->wr_wait);
 	*s = &u->sock;
 	return 0;
 }
@@ -610,9 +109,232 @@ int unix_socket_pair(int type, int protocol, struct socket *out[2])
 		unix_release(out[0]);
 		return err;
 	}
-	unix_of(out[0])->peer = unix_of(out[1]);
-	unix_of(out[1])->peer = unix_of(out[0]);
-	unix_of(out[0])->refs = unix_of(out[1])->refs = 2;
+	unix_join(unix_of(out[0]), unix_of(out[1]));
 	out[0]->c.peer = out[1]->c.peer = sock_own_cred();
 	return 0;
+}
+
+void unix_peer_gone(struct unix_sock *u, bool reset)
+{
+	spin_lock(&u->lock);
+	u->shutdown = BOTH_SHUTDOWN;
+	if (reset)
+		sock_set_error(&u->sock.c, ECONNRESET);
+	spin_unlock(&u->lock);
+	unix_wake_all(u);
+}
+
+/* u, which nobody uses any more, lets go of the other end of its connection. */
+static void drop_peer(struct unix_sock *u)
+{
+	struct unix_sock *peer;
+
+	spin_lock(&unix_lock);
+	spin_lock(&u->lock);
+	peer = u->peer;
+	u->peer = NULL;
+	spin_unlock(&u->lock);
+	spin_unlock(&unix_lock);
+	if (peer)
+		unix_put(peer);
+}
+
+/* The connections that nobody accepted. */
+static void release_pending(struct unix_sock *u)
+{
+	for (;;) {
+		struct unix_sock *n = NULL;
+
+		spin_lock(&unix_lock);
+		if (!list_empty(&u->pending)) {
+			n = list_first(&u->pending, struct unix_sock, accept_link);
+			list_del(&n->accept_link);
+			u->nr_pending--;
+		}
+		spin_unlock(&unix_lock);
+		if (!n)
+			return;
+		n->dead = 1;
+		unix_peer_gone(n->peer, true);
+		drop_peer(n);
+		unix_purge(n);
+		unix_put(n);
+	}
+}
+
+void unix_release(struct socket *s)
+{
+	struct unix_sock *u = unix_of(s), *peer = unix_peer_get(u);
+	bool unread;
+
+	unix_unbind(u);
+	spin_lock(&unix_lock);
+	spin_lock(&u->lock);
+	u->dead = 1;
+	u->shutdown = BOTH_SHUTDOWN;
+	unread = !list_empty(&u->queue);
+	spin_unlock(&u->lock);
+	u->state = UNIX_CLOSED;
+	spin_unlock(&unix_lock);
+	if (peer && unix_connected_type(u)) {
+		unix_peer_gone(peer, unread);
+		drop_peer(u);
+	} else if (peer) {
+		unix_disconnect(u, peer);
+	}
+	waitq_wake(&u->peer_wait, WR_EVENTS | EPOLLHUP, 0);
+	release_pending(u);
+	unix_purge(u);
+	if (peer)
+		unix_put(peer);
+	u->sock.file = NULL;
+	unix_put(u);
+	unix_gc();
+}
+
+static int unix_shutdown(struct socket *s, int how)
+{
+	struct unix_sock *u = unix_of(s), *peer = unix_peer_get(u);
+	u32 mine = (u32)how + 1;
+	u32 theirs = (mine & RCV_SHUTDOWN ? SEND_SHUTDOWN : 0) | (mine & SEND_SHUTDOWN ? RCV_SHUTDOWN : 0);
+
+	spin_lock(&u->lock);
+	u->shutdown |= mine;
+	spin_unlock(&u->lock);
+	if (peer && unix_connected_type(u)) {
+		spin_lock(&peer->lock);
+		peer->shutdown |= theirs;
+		spin_unlock(&peer->lock);
+		unix_wake_all(peer);
+	}
+	unix_wake_all(u);
+	waitq_wake(&u->peer_wait, WR_EVENTS | EPOLLHUP, 0); /* nobody gets into a closed queue any more */
+	if (peer)
+		unix_put(peer);
+	return 0;
+}
+
+/* A connected datagram socket is writable only if its peer, which answers to somebody else, has room. */
+static bool peer_has_room(struct unix_sock *u)
+{
+	struct unix_sock *peer;
+	bool room = true;
+
+	if (unix_connected_type(u) || !READ_ONCE(u->peer))
+		return true;
+	peer = unix_peer_get(u);
+	if (!peer)
+		return true;
+	if (READ_ONCE(peer->peer) != u && unix_queue_full(peer)) {
+		__atomic_store_n(&u->want_room, 1, __ATOMIC_SEQ_CST);
+		room = !unix_queue_full(peer);
+	}
+	unix_put(peer);
+	return room;
+}
+
+static u32 unix_poll(struct socket *s, struct poll_table *pt)
+{
+	struct unix_sock *u = unix_of(s);
+	u32 mask = 0, shut;
+
+	poll_wait(pt, s->file, &u->rd_wait);
+	poll_wait(pt, s->file, &u->wr_wait);
+	shut = READ_ONCE(u->shutdown);
+	if (READ_ONCE(s->c.err))
+		mask |= EPOLLERR;
+	if (shut == BOTH_SHUTDOWN || (unix_connected_type(u) && READ_ONCE(u->state) == UNIX_CLOSED))
+		mask |= EPOLLHUP;
+	if (shut & RCV_SHUTDOWN)
+		mask |= EPOLLRDHUP | EPOLLIN | EPOLLRDNORM;
+	if (!list_empty(&u->queue) || !list_empty(&u->pending))
+		mask |= EPOLLIN | EPOLLRDNORM;
+	if (READ_ONCE(u->state) != UNIX_LISTENING && unix_writable(u) && peer_has_room(u))
+		mask |= WR_EVENTS;
+	return mask;
+}
+
+static long unix_ioctl(struct socket *s, unsigned cmd, u64 arg)
+{
+	struct unix_sock *u = unix_of(s);
+	u64 v = 0;
+
+	switch (cmd) {
+	case FIONREAD:
+		if (READ_ONCE(u->state) == UNIX_LISTENING)
+			return -EINVAL;
+		spin_lock(&u->lock);
+		if (unix_connected_type(u))
+			v = u->nr_bytes;
+		else if (!list_empty(&u->queue))
+			v = list_first(&u->queue, struct unix_msg, link)->len;
+		spin_unlock(&u->lock);
+		break;
+	case TIOCOUTQ:
+		v = READ_ONCE(u->wmem);
+		break;
+	default:
+		return -ENOTTY;
+	}
+	return put_user_u32((u32)min(v, (u64)INT32_MAX), (void *)arg);
+}
+
+static int unix_setsockopt(struct socket *s, int level, int name, const void *val, u32 len)
+{
+	return level == SOL_SOCKET ? -ENOPROTOOPT : -EOPNOTSUPP;
+}
+
+static int unix_getsockopt(struct socket *s, int level, int name, void *val, u32 *len)
+{
+	return level == SOL_SOCKET ? -ENOPROTOOPT : -EOPNOTSUPP;
+}
+
+static void unix_option_changed(struct socket *s, int name)
+{
+	if (name == SO_SNDBUF || name == SO_SNDBUFFORCE)
+		waitq_wake(&unix_of(s)->wr_wait, WR_EVENTS, 0);
+}
+
+const struct socket_ops unix_ops = {
+	.bind = unix_bind,
+	.connect = unix_connect,
+	.listen = unix_listen,
+	.accept = unix_accept,
+	.getname = unix_getname,
+	.sendmsg = unix_sendmsg,
+	.recvmsg = unix_recvmsg,
+	.shutdown = unix_shutdown,
+	.setsockopt = unix_setsockopt,
+	.getsockopt = unix_getsockopt,
+	.option_changed = unix_option_changed,
+	.features = SOCK_FEAT_PASSCRED | SOCK_FEAT_RCVLOWAT | SOCK_FEAT_TIMESTAMP,
+	.poll = unix_poll,
+	.ioctl = unix_ioctl,
+	.release = unix_release,
+};
+
+/* proc_net(5). The name is printed as it is, but a NUL in front or inside becomes '@'. */
+void procnet_unix(struct text *t, const struct inode *i)
+{
+	struct unix_sock *u;
+
+	text_printf(t, "Num       RefCount Protocol Flags    Type St Inode Path\n");
+	spin_lock(&unix_lock);
+	list_for_each_entry(u, &all_sockets, all_link) {
+		struct unix_name *n = READ_ONCE(u->name);
+		bool listening = u->state == UNIX_LISTENING;
+
+		text_printf(t, "%016x: %08X 00000000 %08X %04X %02X %5lu", 0, u->refs,
+			    listening ? 0x10000u : 0, (u32)u->sock.type,
+			    u->state == UNIX_CONNECTED ? 3 : 1, u->sock.file ? u->sock.c.ino : 0);
+		if (n) {
+			u32 len = n->len - 2 - (n->addr[2] != 0);
+
+			text_printf(t, " ");
+			for (u32 k = 0; k < len; k++)
+				text_printf(t, "%c", n->addr[2 + k] ?: '@');
+		}
+		text_printf(t, "\n");
+	}
+	spin_unlock(&unix_lock);
 }

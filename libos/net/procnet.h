@@ -1,0 +1,13 @@
+/*
+ * procnet.h - files of /proc/net, each by who knows what is in it.
+ */
+#ifndef LIBOS_NET_PROCNET_H
+#define LIBOS_NET_PROCNET_H
+
+struct text;
+struct inode;
+
+void procnet_unix(struct text *t, const struct inode *i); /* unix.c */
+void procnet_tcp(struct text *t, const struct inode *i); /* inet_stream.c */
+
+#endif
