@@ -30,18 +30,18 @@ func hello(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "hello from Go, inside an instance")
 }
 
-// echo sends the body of a POST back while it still comes in.
+// echo sends the body of a POST back, when it has all of it: HTTP/1 here is one way at a time.
 func echo(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		http.Error(w, "POST something", http.StatusMethodNotAllowed)
 		return
 	}
-	if r.ContentLength >= 0 {
-		w.Header().Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
-	}
-	if _, err := io.Copy(w, r.Body); err != nil {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Write(body)
 }
 
 // chunked sends n lines, each in a chunk of its own.

@@ -143,7 +143,8 @@ def descendants():
 
 def stray_files():
     """Files of ours that outlive a test: nothing may stay in /tmp or /dev/shm."""
-    return {f for d in ("/tmp", "/dev/shm") for f in glob.glob(d + "/junction*") + glob.glob(f"{d}/jt-{os.getpid()}-*")}
+    return {f for d in ("/tmp", "/dev/shm", "/run/netns")
+            for f in glob.glob(d + "/junction*") + glob.glob(f"{d}/jt-{os.getpid()}-*")}
 
 
 def check_leftovers(before):
