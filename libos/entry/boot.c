@@ -11,6 +11,7 @@
 #include "libos/mm/alloc.h"
 #include "libos/mm/mm.h"
 #include "libos/mm/shm.h"
+#include "libos/net/netif.h"
 #include "libos/platform/hostcall.h"
 #include "libos/platform/hostvdso.h"
 #include "libos/platform/log.h"
@@ -46,6 +47,7 @@ void kthread_init(struct kthread *kt, u32 id)
 	kt->kick_armed = NEVER;
 	kt->slice_end = NEVER;
 	kt->timers.first = NEVER;
+	kt->spin = KTHREAD_SPIN_FIRST;
 	idle->kstack = idle_stacks[id];
 	idle->queued = 1;
 	idle->on_cpu = 1;
@@ -170,6 +172,9 @@ static void boot_first(void)
 	err = stdio_init();
 	if (err)
 		panic("cannot set up the standard streams: error %d", -err);
+	err = net_init(b);
+	if (err)
+		panic("cannot set up the network: error %d", -err);
 	ut = proc_create_thread(init_proc, init_main, NULL);
 	if (!ut)
 		panic("no memory for the first thread");

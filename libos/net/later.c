@@ -4,6 +4,7 @@
  * The parts that are there define these strongly.
  */
 #include "libos/net/inet.h"
+#include "libos/net/tcp.h"
 
 #define WEAK __attribute__((weak))
 
@@ -22,31 +23,6 @@ WEAK int netlink_create(int type, int protocol, struct socket **s)
 	return -EAFNOSUPPORT;
 }
 
-WEAK struct netif *netif_by_index(u32 index)
-{
-	return NULL;
-}
-
-WEAK struct netif *netif_by_name(const char *name)
-{
-	return NULL;
-}
-
-WEAK struct netif *netif_next(struct netif *after)
-{
-	return NULL;
-}
-
-WEAK bool net_poll(struct kthread *kt)
-{
-	return false;
-}
-
-WEAK bool net_pending(struct kthread *kt)
-{
-	return false;
-}
-
 WEAK long inet_ioctl(unsigned cmd, u64 arg)
 {
 	return -ENOTTY;
@@ -60,4 +36,9 @@ WEAK void tcp_input(struct pkt *p, const struct ip_info *ip)
 WEAK void tcp_error(const struct netaddr *local, const struct netaddr *remote, const u8 hdr[8], int err,
 		    u32 mtu, bool hard)
 {
+}
+
+WEAK int tcp_init(void)
+{
+	return 0;
 }

@@ -65,16 +65,37 @@ void netif_receive(struct netif *nif, struct pkt *p);
 /* Boot: loopback, and the NIC if boot->net says that there is one. */
 struct control_boot;
 int net_init(const struct control_boot *boot);
-/* Runs what has arrived for this kthread and for parked siblings. True if anything did. Not re-entrant: returns false. */
+/*
+ * Pool and tables, which come only with the first socket that can send a packet: whoever makes one
+ * calls this before. Any number of times; -ENOMEM.
+ */
+int net_start(void);
+/* Runs what has arrived for this kthread and for parked siblings. True if anything did. Not
+ * re-entrant: returns false. */
 bool net_poll(struct kthread *kt);
 /* Something arrived and net_poll() would find work. Cheap. */
 bool net_pending(struct kthread *kt);
 /*
- * Before a kthread parks: asks the device for events on the queues nobody else polls, then says whether
- * something arrived meanwhile (true: do not park). net_unpark() takes the request back.
+ * For busy kthreads, whenever they pass by (switches of uthreads, socket and poll calls): polls if
+ * something was sent to this host itself, or if the last look at the NIC is NET_POLL_CYCLES ago.
  */
-bool net_prepare_park(struct kthread *kt);
-void net_unpark(struct kthread *kt);
+void net_poll_due(struct kthread *kt);
+#define NET_POLL_CYCLES 25000 /* about 10 us */
+
+/* For the scheduler of uthreads. */
+bool net_has_nic(void);
+/*
+ * Whether the device announces packets on this kthread's queue. On from the start; off only while
+ * the kthread polls all the time. Acts as a full fence, so that net_pending() after switching it on
+ * misses nothing.
+ */
+void net_events(struct kthread *kt, bool on);
+/* When a kthread that parks wants to look again though nothing arrives (CLOCK_MONOTONIC ns):
+ * packets wait to be sent. */
+u64 net_deadline(struct kthread *kt, u64 now);
+#define NET_BACKLOG_NS 50000
+/* Makes the scheduler look at the control words, if it sleeps. */
+void net_doorbell(void);
 
 /* Where packets to an address go. Filled by route_lookup(); cached by sockets while gen is route_gen(). */
 struct route {

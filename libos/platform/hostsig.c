@@ -18,7 +18,7 @@
 #include "libos/abi/control.h"
 #include "libos/lib/printf.h"
 #include "libos/lib/string.h"
-#include "libos/sched/uthread.h"
+#include "libos/sched/sched.h"
 
 /* The part of struct ucontext that x86-64 fixes (arch/x86 uapi sigcontext.h, 64-bit layout). */
 struct host_ucontext {
@@ -109,7 +109,6 @@ struct trapframe *hostsig_handle(int sig, const struct siginfo_k *info, struct h
 {
 	u32 id = ((u64)__builtin_frame_address(0) - (u64)altstacks) / ALTSTACK_SIZE;
 	struct kthread *kt = &kthreads[id];
-	struct control *ctl = (struct control *)LIBOS_CONTROL_BASE;
 
 	/* The application may have moved %gs; the alternate stack says who we are. */
 	if (__builtin_ia32_rdgsbase64() != (u64)kt)
@@ -117,8 +116,9 @@ struct trapframe *hostsig_handle(int sig, const struct siginfo_k *info, struct h
 
 	if (sig == CTL_KICK_SIGNAL) {
 		__atomic_fetch_or(&kt->work, KT_WORK_KICK, __ATOMIC_SEQ_CST);
-		/* A kthread about to sleep must not: the word it will wait on changes. */
-		__atomic_fetch_add(&ctl->kthreads[id].word, 8, __ATOMIC_SEQ_CST);
+		__atomic_fetch_add(&kt->kicks, 1, __ATOMIC_SEQ_CST);
+		/* A kthread about to sleep must not. */
+		park_kicked(kt, info->code);
 	}
 	if (in_libos(uc)) {
 		if (sig == CTL_KICK_SIGNAL) {

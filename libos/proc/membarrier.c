@@ -1,12 +1,11 @@
 /*
  * membarrier.c - membarrier(2): a memory barrier on every kthread that runs the program.
  *
- * The barrier is a kick: its handler makes locked stores, the last one to the kthread's park word, which
+ * The barrier is a kick: its handler makes locked stores, one of them to the kthread's count of kicks, which
  * therefore says that it ran. A kthread that switches threads meanwhile has passed barriers as well.
  */
 #include <linux/membarrier.h>
 
-#include "libos/abi/control.h"
 #include "libos/platform/hostcall.h"
 #include "libos/proc/proc.h"
 #include "libos/sched/uthread.h"
@@ -25,8 +24,7 @@
 
 static void barrier_on(struct kthread *kt)
 {
-	struct control *ctl = (struct control *)LIBOS_CONTROL_BASE;
-	u32 *word = &ctl->kthreads[kt->id].word, before = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+	u32 *word = &kt->kicks, before = __atomic_load_n(word, __ATOMIC_SEQ_CST);
 	struct uthread *ut = READ_ONCE(kt->current);
 
 	if (ut == kt->idle)

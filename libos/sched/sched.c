@@ -1,5 +1,5 @@
 /*
- * sched.c - uthreads on kthreads: run queues, switching, sleeping and waking, the idle loop.
+ * sched.c - uthreads on kthreads: run queues, switching, sleeping and waking. What a kthread without work does: park.c.
  *
  * Invariants
  *   - A uthread is on at most one run queue; `queued` is set from enqueue until uthread_schedule() finds
@@ -22,6 +22,7 @@
 #include "libos/lib/string.h"
 #include "libos/mm/alloc.h"
 #include "libos/mm/shm.h"
+#include "libos/net/netif.h"
 #include "libos/platform/hostcall.h"
 #include "libos/proc/proc.h"
 #include "libos/signal/signal.h"
@@ -29,11 +30,10 @@
 
 #define TICK_FIRST_NS 60000ull /* waiting work wakes a parked sibling after this */
 #define SLICE_NS 1000000ull /* a running uthread makes room after this */
-#define IDLE_SPIN 2000 /* looks at the queues before a kthread parks */
 
 struct kthread kthreads[CTL_MAX_KTHREADS];
 u32 nr_kthreads;
-static u32 nr_parked;
+static bool published; /* a scheduler may look at our run queues */
 static struct control *const ctl = (struct control *)LIBOS_CONTROL_BASE;
 
 /* Cycles to ns: measured against the host's clock since boot. */
@@ -187,20 +187,41 @@ static void kthread_tick_on(struct kthread *kt)
 	if (kt->slice_end != NEVER)
 		return;
 	now = clock_monotonic_ns();
-	kt->slice_end = now + (READ_ONCE(nr_parked) ? TICK_FIRST_NS : SLICE_NS);
+	/* A scheduler that was told once need not hear it every time. */
+	bool first = READ_ONCE(nr_parked) && !(sched_managed() && READ_ONCE(ctl->sched.wanted));
+
+	kt->slice_end = now + (first ? TICK_FIRST_NS : SLICE_NS);
 	kthread_arm(kt, kt->slice_end);
 }
 
 /* Run queues */
 
+/* What the scheduler may see of kt's queue. rq_lock held. */
+static void publish(struct kthread *kt)
+{
+	struct ctl_kthread *c = &ctl->kthreads[kt->id];
+
+	if (!published)
+		return;
+	WRITE_ONCE(c->runnable, kt->rq_len);
+	WRITE_ONCE(c->runnable_since, kt->rq_len ? list_first(&kt->rq, struct uthread, rq_link)->ready_ns : 0);
+}
+
 static void enqueue(struct kthread *kt, struct uthread *ut, bool front)
 {
+	if (published)
+		ut->ready_ns = clock_monotonic_ns();
 	spin_lock(&kt->rq_lock);
-	if (front)
+	if (front) {
+		/* The first shows how long the longest has waited. */
+		if (kt->rq_len)
+			ut->ready_ns = list_first(&kt->rq, struct uthread, rq_link)->ready_ns;
 		list_add(&ut->rq_link, &kt->rq);
-	else
+	} else {
 		list_add_tail(&ut->rq_link, &kt->rq);
+	}
 	WRITE_ONCE(kt->rq_len, kt->rq_len + 1);
+	publish(kt);
 	spin_unlock(&kt->rq_lock);
 }
 
@@ -216,6 +237,7 @@ static struct uthread *dequeue(struct kthread *kt, bool back)
 			    list_first(&kt->rq, struct uthread, rq_link);
 		list_del(&ut->rq_link);
 		WRITE_ONCE(kt->rq_len, kt->rq_len - 1);
+		publish(kt);
 	}
 	spin_unlock(&kt->rq_lock);
 	return ut;
@@ -233,30 +255,11 @@ static struct uthread *steal(struct kthread *kt)
 	return NULL;
 }
 
-static struct uthread *pick_next(struct kthread *kt)
+struct uthread *sched_pick(struct kthread *kt)
 {
 	struct uthread *ut = dequeue(kt, false);
 
 	return ut ? ut : steal(kt);
-}
-
-/* Wakes one parked kthread, if there is one. */
-static void wake_sibling(void)
-{
-	if (!READ_ONCE(nr_parked))
-		return;
-	for (u32 i = 0; i < nr_kthreads; i++) {
-		struct kthread *kt = &kthreads[i];
-		u32 one = 1;
-
-		if (!READ_ONCE(kt->parked) ||
-		    !__atomic_compare_exchange_n(&kt->parked, &one, 0, false, __ATOMIC_SEQ_CST,
-						 __ATOMIC_RELAXED))
-			continue;
-		__atomic_fetch_add(&ctl->kthreads[i].word, 8, __ATOMIC_SEQ_CST);
-		host_futex_wake(&ctl->kthreads[i].word, 1, true);
-		return;
-	}
 }
 
 static void make_runnable(struct uthread *ut)
@@ -377,11 +380,17 @@ static struct uthread *ready_or_idle(struct kthread *kt, struct uthread *next)
 	return kt->idle;
 }
 
+void sched_run(struct kthread *kt, struct uthread *next)
+{
+	switch_to(kt, kt->idle, next);
+}
+
 /* current() has been taken off the queues: run somebody else. */
 static void switch_away(struct uthread *ut)
 {
 	struct kthread *kt = this_kthread();
-	struct uthread *next = pick_next(kt);
+	/* Asked for its core, it goes to the idle loop, which gives it back. */
+	struct uthread *next = preempt_asked(kt) ? NULL : sched_pick(kt);
 
 	if (next == ut)
 		return; /* woken meanwhile */
@@ -435,6 +444,8 @@ bool uthread_schedule(u64 deadline_ns)
 			return true;
 		}
 	}
+	/* What has just been sent to this host itself, and what has come meanwhile, may be what ut waits for. */
+	net_poll_due(this_kthread());
 	spin_lock(&ut->slock);
 	if (ut->state == UT_RUNNING) {
 		spin_unlock(&ut->slock);
@@ -452,8 +463,10 @@ bool uthread_schedule(u64 deadline_ns)
 void uthread_yield(void)
 {
 	struct kthread *kt = this_kthread();
-	struct uthread *ut = kt->current, *next = dequeue(kt, false);
+	struct uthread *ut = kt->current, *next;
 
+	net_poll_due(kt);
+	next = dequeue(kt, false);
 	if (!next)
 		return;
 	next = ready_or_idle(kt, next);
@@ -482,13 +495,16 @@ u64 uthread_cpu_ns(struct uthread *ut)
 	return cycles_to_ns(c);
 }
 
-/* Kicks, ticks, and the idle loop */
+/* Kicks and ticks */
 
 /* What a kick may be about. Called with no lock, by exit_work() and the idle loop. */
 void kthread_poll(struct kthread *kt)
 {
-	if (kt->work) {
-		__atomic_store_n(&kt->work, 0, __ATOMIC_SEQ_CST);
+	u32 work = READ_ONCE(kt->work);
+
+	if (work)
+		__atomic_fetch_and(&kt->work, ~KT_WORK_KICK, __ATOMIC_SEQ_CST);
+	if (work & KT_WORK_KICK) {
 		if (kt->kick_armed != NEVER && kt->kick_armed <= clock_monotonic_ns())
 			kt->kick_armed = NEVER;
 		if (READ_ONCE(ctl->host_signals)) {
@@ -505,6 +521,20 @@ void kthread_poll(struct kthread *kt)
 		if (kt->timers.first <= now)
 			timers_run(kt, now);
 	}
+	/* Last: timers send, too. A kick may say that packets have come while the application computed. */
+	if (work || READ_ONCE(kt->work) & KT_WORK_NET)
+		net_poll(kt);
+}
+
+/* The scheduler wants the core: current() goes back to the front of its queue, and the idle loop parks. */
+static void give_way(struct kthread *kt)
+{
+	struct uthread *ut = kt->current;
+
+	kt->nr_preemptions++;
+	ut->nr_involuntary++;
+	enqueue(kt, ut, true);
+	switch_to(kt, ut, kt->idle);
 }
 
 /* On the way to user mode after a kick: share the kthread fairly, see that timers will kick again. */
@@ -512,6 +542,10 @@ void kthread_resched(struct kthread *kt)
 {
 	struct uthread *ut = kt->current;
 
+	if (preempt_asked(kt)) {
+		give_way(kt);
+		kt = this_kthread();
+	}
 	if (kt->slice_end != NEVER) {
 		u64 now = clock_monotonic_ns();
 
@@ -537,50 +571,6 @@ void kthread_resched(struct kthread *kt)
 		kthread_arm(kt, first);
 }
 
-static void park(struct kthread *kt)
-{
-	u32 word = __atomic_load_n(&ctl->kthreads[kt->id].word, __ATOMIC_SEQ_CST);
-	u64 deadline = NEVER;
-
-	__atomic_store_n(&kt->parked, 1, __ATOMIC_SEQ_CST);
-	__atomic_fetch_add(&nr_parked, 1, __ATOMIC_SEQ_CST);
-	bool stay = READ_ONCE(kt->work);
-
-	for (u32 i = 0; i < nr_kthreads && !stay; i++)
-		stay = READ_ONCE(kthreads[i].rq_len);
-	if (!stay) {
-		deadline = READ_ONCE(kt->timers.first);
-		kt->slice_end = NEVER;
-		if (deadline == NEVER || deadline > clock_monotonic_ns())
-			host_futex_wait(&ctl->kthreads[kt->id].word, word, deadline, true);
-	}
-	__atomic_store_n(&kt->parked, 0, __ATOMIC_SEQ_CST);
-	__atomic_fetch_sub(&nr_parked, 1, __ATOMIC_SEQ_CST);
-}
-
-noreturn void idle_loop(struct kthread *kt)
-{
-	u32 spins = 0;
-
-	for (;;) {
-		struct uthread *next;
-
-		kthread_poll(kt);
-		next = pick_next(kt);
-		if (next) {
-			switch_to(kt, kt->idle, next);
-			spins = 0;
-			continue;
-		}
-		if (nr_kthreads > 1 && ++spins < IDLE_SPIN) {
-			cpu_relax();
-			continue;
-		}
-		spins = 0;
-		park(kt);
-	}
-}
-
 /* Boot */
 
 void sched_init(const struct control_boot *boot)
@@ -595,16 +585,9 @@ void sched_init(const struct control_boot *boot)
 		kt->host_tid = boot->host_tid[i];
 		kt->timer_id = boot->timer_id[i];
 		kthread_init(kt, i);
-		/* They wait in libos_main(), as if parked, until there is work for them. */
-		kt->parked = i != 0;
 	}
-	nr_parked = nr_kthreads - 1;
-}
-
-void kthread_begin(struct kthread *kt)
-{
-	__atomic_fetch_sub(&nr_parked, 1, __ATOMIC_SEQ_CST);
-	idle_loop(kt);
+	published = boot->net.region_size;
+	park_init();
 }
 
 void sched_publish_stats(void)

@@ -22,9 +22,26 @@ void kthread_poll(struct kthread *kt);
 void kthread_resched(struct kthread *kt);
 /* Arms the host timer for this kthread's first timer. */
 void kthread_arm_timers(void);
+/* A uthread that is ready, off its queue; NULL: none. */
+struct uthread *sched_pick(struct kthread *kt);
+/* From the idle context to next. */
+void sched_run(struct kthread *kt, struct uthread *next);
+
+/* park.c */
+void park_init(void);
 noreturn void idle_loop(struct kthread *kt);
 /* A kthread other than the first joins. */
 noreturn void kthread_begin(struct kthread *kt);
+extern u32 nr_parked; /* kthreads that do not run, about */
+/* Work waits that a kthread more could do: wakes a parked one, or asks for a core for it. */
+void wake_sibling(void);
+/* The handler of a kick, on the kthread that was kicked; code: si_code. */
+void park_kicked(struct kthread *kt, int code);
+/* Does a scheduler say who runs (struct ctl_sched)? */
+bool sched_managed(void);
+/* Does it want this kthread's core back? */
+bool preempt_asked(const struct kthread *kt);
+
 /* Adds up the counters of the kthreads in control.stats; at the end of the instance. */
 void sched_publish_stats(void);
 /* TSC cycles, as uthread.cpu_ns counts, to ns. */

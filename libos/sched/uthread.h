@@ -41,7 +41,9 @@ enum uthread_state { UT_RUNNING, UT_INTERRUPTIBLE, UT_UNINTERRUPTIBLE, UT_STOPPE
 #define UT_WORK_RSEQ 16u /* preempted or migrated: fix up rseq before user code runs */
 
 /* kthread.work */
+#define KTHREAD_SPIN_FIRST 50000u /* cycles; see park.c */
 #define KT_WORK_KICK 1u /* a kick arrived: timers, host signals, preemption */
+#define KT_WORK_NET 2u /* packets that it sent to this host itself wait: net_poll() */
 
 struct kthread {
 	/* entry.S and rewritten code know these offsets */
@@ -62,7 +64,7 @@ struct kthread {
 	struct list_head rq;
 	struct uthread *prev; /* switched away from, to be finished by the next */
 	struct uthread *idle; /* context of the idle loop */
-	u32 parked; /* 1: in host_futex_wait */
+	u32 kicks; /* handled; membarrier(2) waits for a change */
 	u32 host_tid;
 	s32 timer_id;
 	u64 kick_armed; /* deadline for which the host timer is set, NEVER: none */
@@ -71,6 +73,9 @@ struct kthread {
 	u64 regs_bv; /* XSTATE_BV of what the vector registers hold, XSTATE_UNKNOWN: could be anything */
 	struct timer_heap timers;
 	u64 nr_switches, nr_preemptions, nr_traps, nr_host_calls;
+	u64 polled; /* TSC at the last net_poll() */
+	u32 spin; /* cycles to spin before parking */
+	bool polling; /* in net_poll() */
 } cacheline_aligned;
 _Static_assert(offsetof(struct kthread, work) == 40, "entry.S");
 _Static_assert(offsetof(struct kthread, vdso_clock_gettime) == 48, "vdso.S");
@@ -97,6 +102,7 @@ struct uthread {
 	u8 *kstack; /* lowest address */
 	u8 *xsave; /* 64-byte aligned, xsave_size bytes */
 	u64 fsbase; /* whoever sets the register sets this too: the host may lose the register (control.h) */
+	u64 ready_ns; /* CLOCK_MONOTONIC, when it was put on a run queue, if the scheduler is told */
 	u64 cpu_ns; /* time on a kthread, up to switched_ns */
 	u64 start_ns;
 	u64 nr_voluntary, nr_involuntary;
