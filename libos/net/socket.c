@@ -48,8 +48,13 @@ int socket_take_error(struct socket *s)
 
 static int inet_create(int type, int protocol, struct socket **s)
 {
+	int err;
+
 	if (protocol < 0 || protocol >= IPPROTO_MAX)
 		return -EINVAL;
+	err = net_start();
+	if (err)
+		return err;
 	switch (type) {
 	case SOCK_STREAM:
 		return inet_stream_create(AF_INET, protocol, s);
