@@ -78,7 +78,7 @@ static void kick_clear(struct cores_instance *ci, uint32_t k)
 	nr_busy--;
 }
 
-static void kick_arm(struct cores_instance *ci, uint32_t k, uint64_t now)
+void cores_kick_arm(struct cores_instance *ci, uint32_t k, uint64_t now)
 {
 	struct cores_kt *kt = &ci->kt[k];
 
@@ -161,6 +161,15 @@ static bool look_after(struct cores_instance *ci, uint64_t now)
 	return did;
 }
 
+/* Nothing of it needs looking after any more. */
+static void forget(struct cores_instance *ci)
+{
+	for (uint32_t k = 0; k < ci->nr; k++) {
+		kick_clear(ci, k);
+		wake_clear(ci, k);
+	}
+}
+
 /* Adaptive mode */
 
 static void wake_kthread(struct cores_instance *ci, uint32_t k, uint32_t seen, uint64_t now)
@@ -189,7 +198,7 @@ static void adaptive_rx(struct cores_instance *ci, uint32_t pair, uint64_t now)
 	if (word_state(own) == CTL_KT_SPINNING)
 		return;
 	if (word_state(own) == CTL_KT_RUNNING || word_state(own) == CTL_KT_GRANTED) {
-		kick_arm(ci, pair, now);
+		cores_kick_arm(ci, pair, now);
 		return;
 	}
 	for (uint32_t k = 0; k < ci->nr; k++) {
@@ -207,7 +216,7 @@ static void adaptive_rx(struct cores_instance *ci, uint32_t pair, uint64_t now)
 	if (word_parked(own))
 		wake_kthread(ci, pair, own, now);
 	else if (running != UINT32_MAX)
-		kick_arm(ci, running, now);
+		cores_kick_arm(ci, running, now);
 	else if (parked != UINT32_MAX)
 		wake_kthread(ci, parked, parked_word, now);
 }
@@ -221,17 +230,20 @@ static bool any_running(const struct cores_instance *ci)
 }
 
 /* Every SCAN_NS: who has parked altogether leaves the list. */
-static bool adaptive_scan(void)
+static bool scan(uint64_t now)
 {
 	bool did = false;
 
 	for (uint32_t i = 0; i < nr_active;) {
 		struct cores_instance *ci = active[i];
 
-		if (ci->in->active && (ci->nr_kick || ci->nr_waking || any_running(ci))) {
+		bool busy = config.dedicated ? managed_look(ci, now) : any_running(ci);
+
+		if (ci->in->active && (busy || ci->nr_kick || ci->nr_waking)) {
 			i++;
 			continue;
 		}
+		forget(ci);
 		unlist(ci);
 		if (ci->in->active)
 			loop_deactivate(ci->in);
@@ -242,13 +254,15 @@ static bool adaptive_scan(void)
 
 /* Both modes */
 
-static void publish(void)
+static void publish(uint64_t now)
 {
 	for (uint32_t i = 0; i < nr_active; i++) {
 		struct sstats_instance *st = active[i]->in->stats;
 
 		st->wake_ns_p50 = latency_quantile(&active[i]->wake, 500);
 		st->wake_ns_p99 = latency_quantile(&active[i]->wake, 990);
+		if (config.dedicated)
+			managed_publish(active[i], now);
 	}
 }
 
@@ -256,14 +270,13 @@ int cores_init(void)
 {
 	nr_active = nr_busy = 0;
 	next_scan = next_publish = 0;
-	if (!config.dedicated)
-		return 0;
-	errno = ENOSYS;
-	return -1;
+	return config.dedicated ? managed_init() : 0;
 }
 
 void cores_exit(void)
 {
+	if (config.dedicated)
+		managed_exit();
 }
 
 int cores_attach(struct instance *in)
@@ -279,7 +292,15 @@ int cores_attach(struct instance *in)
 	ci->in = in;
 	ci->nr = nr;
 	in->cores = ci;
-	__atomic_store_n(&in->control->sched.managed, 0, __ATOMIC_SEQ_CST);
+	if (config.dedicated) {
+		if (managed_attach(ci, now_ns())) {
+			in->cores = NULL;
+			free(ci);
+			return -1;
+		}
+	} else {
+		__atomic_store_n(&in->control->sched.managed, 0, __ATOMIC_SEQ_CST);
+	}
 	cores_list(ci);
 	return 0;
 }
@@ -290,10 +311,9 @@ void cores_detach(struct instance *in)
 
 	if (!ci)
 		return;
-	for (uint32_t k = 0; k < ci->nr; k++) {
-		kick_clear(ci, k);
-		wake_clear(ci, k);
-	}
+	if (config.dedicated)
+		managed_detach(ci, now_ns());
+	forget(ci);
 	if (ci->listed) {
 		unlist(ci);
 		if (in->active)
@@ -305,19 +325,26 @@ void cores_detach(struct instance *in)
 
 void cores_rx(struct instance *in, uint32_t pair, uint64_t now)
 {
-	if (in->cores)
+	if (!in->cores)
+		return;
+	if (config.dedicated)
+		managed_rx(in->cores, pair, now);
+	else
 		adaptive_rx(in->cores, pair, now);
 }
 
 void cores_doorbell(struct instance *in, uint64_t now)
 {
-	if (in->cores)
-		cores_list(in->cores);
+	if (!in->cores)
+		return;
+	cores_list(in->cores);
+	if (config.dedicated)
+		managed_look(in->cores, now);
 }
 
 bool cores_tick(uint64_t now)
 {
-	bool did = false;
+	bool did = config.dedicated && managed_tick(now);
 
 	if (nr_busy)
 		for (uint32_t i = 0; i < nr_active; i++)
@@ -326,17 +353,20 @@ bool cores_tick(uint64_t now)
 	if (now < next_scan)
 		return did;
 	next_scan = now + SCAN_NS;
-	did |= adaptive_scan();
+	did |= scan(now);
 	if (now >= next_publish) {
 		next_publish = now + 100000000ull;
-		publish();
+		publish(now);
 	}
 	return did;
 }
 
 uint64_t cores_deadline(void)
 {
-	if (nr_busy)
-		return now_ns() + SCAN_NS;
-	return nr_active ? next_scan : NEVER;
+	uint64_t now = now_ns(), first = nr_active ? next_scan : NEVER, other;
+
+	if (nr_busy && now + SCAN_NS < first)
+		first = now + SCAN_NS;
+	other = config.dedicated ? managed_deadline(now) : NEVER;
+	return other < first ? other : first;
 }
