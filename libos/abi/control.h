@@ -6,7 +6,9 @@
  * each field once and checks it. Futex words here are shared between processes (no FUTEX_PRIVATE_FLAG).
  *
  *   page 0          struct control (boot record written by the loader before entry; then run state)
- *   CTL_ARGS_OFF    strings: argv, then envp, each NUL-terminated; counts in struct control_boot
+ *   CTL_ARGS_OFF    strings: argv, then envp, each NUL-terminated; counts in struct control_boot; then files
+ *                   that are not of the image (secrets): absolute path and NUL, then unaligned, little-endian
+ *                   u32 mode (permission bits), u32 length, and the bytes
  *   CTL_RING_OFF(i) the byte rings: stdin, stdout, stderr, log
  */
 #ifndef JUNCTION_ABI_CONTROL_H
@@ -121,6 +123,7 @@ struct control_boot {
 	uint32_t flags;
 	uint32_t nr_kthreads; /* host threads made for this instance, 1..CTL_MAX_KTHREADS */
 	uint32_t argc, envc; /* strings at CTL_ARGS_OFF; argv[0] included */
+	uint32_t nr_files; /* behind them */
 	uint32_t args_len;
 	uint64_t image_size; /* of CTL_FD_IMAGE */
 	uint64_t rootfs_off, rootfs_size; /* in CTL_FD_IMAGE; mapped at LIBOS_ROOTFS_BASE */
@@ -135,7 +138,6 @@ struct control_boot {
 	uint32_t tsc_khz; /* 0: unknown */
 	uint32_t umask;
 	uint32_t stream_kind[3]; /* enum ctl_stream_kind */
-	uint32_t pad;
 	struct ctl_winsize winsize;
 	uint8_t seed[64]; /* from getrandom(2); the libOS wipes it */
 	struct ctl_net net;
@@ -200,6 +202,16 @@ _Static_assert(sizeof(struct ctl_kthread) == 64, "one cache line a kthread");
  * own (the scheduler wakes them at next_timer) and do not wake each other: they raise `wanted` and the
  * doorbell of the NIC instead. Unmanaged: the host schedules; they park with a timeout and wake each other.
  */
+/*
+ * Written by the instance: TCP ports in the order in which it first listened on them, on an address that others
+ * reach; then `count`, then the doorbell of the supervisor. More than there is room for are not told.
+ */
+#define CTL_MAX_PORTS 15
+struct ctl_listen {
+	uint16_t count;
+	uint16_t ports[CTL_MAX_PORTS];
+};
+
 struct ctl_sched {
 	uint32_t managed; /* written by the scheduler, may change at any time; re-read at each park */
 	uint32_t wanted; /* written by the instance: kthreads that have work, beyond those that run */
@@ -229,6 +241,7 @@ struct control {
 	_Alignas(64) struct control_stats stats;
 	_Alignas(64) struct ctl_ring rings[CTL_NR_RINGS];
 	struct ctl_sched sched;
+	struct ctl_listen listen;
 	_Alignas(64) struct ctl_kthread kthreads[CTL_MAX_KTHREADS];
 };
 #define CTL_RECORD_OFF 12288ul /* copy of the boot record, at most 4096 bytes; longer: read the image */
