@@ -24,10 +24,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -109,6 +111,17 @@ static void await_end(pid_t pid)
 		;
 }
 
+/*
+ * DPDK insists on a folder while it starts. In a mount namespace of its own that folder stands on a tmpfs that
+ * vanishes with the process, also if it is killed in that moment. Where that cannot be, it is in /tmp.
+ */
+static void private_tmp(void)
+{
+	if (!unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
+	    !mount("none", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m"))
+		setenv("TMPDIR", "/dev/shm", 1);
+}
+
 static void start_scheduler(struct helper *h, const char *path, int conn, struct err *e)
 {
 	int err_pipe[2];
@@ -127,6 +140,7 @@ static void start_scheduler(struct helper *h, const char *path, int conn, struct
 		if (fds[0] == -1 || fds[1] == -1 || dup2(fds[0], 2) == -1 || dup2(fds[1], SCHED_CONN_FD) == -1)
 			_exit(127);
 		fcntl(2, F_SETFL, 0);
+		private_tmp();
 		syscall(SYS_close_range, SCHED_CONN_FD + 1, ~0u, 0);
 		execl(path, path, "--client-fd", "3", "--uplink", "tap:" NET_HELPER_TAP, "--poll=adaptive", NULL);
 		dprintf(2, "%s: %s\n", path, strerror(errno));

@@ -98,7 +98,7 @@ static void lost(void *arg, struct loader_error *err)
 	struct err e = {};
 
 	if (!n->helper.pid || !net_helper_last_words(&n->helper, &e))
-		err_set(&e, "%s", n->private_scheduler ? "its private scheduler was killed"
+		err_set(&e, "%s", n->private_scheduler ? "its private scheduler, or the process beside it, was killed"
 						       : "the scheduler that it had its network from has gone");
 	snprintf(err->text, sizeof(err->text), "%.*s", (int)sizeof(err->text) - 1, e.text);
 }

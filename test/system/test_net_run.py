@@ -169,7 +169,9 @@ def ordinary_user(ctx):
     shutil.copy(HELLO.image(ctx), folder)
     store = ctx.path("store")
     os.makedirs(store)
-    os.chmod(store, 0o777)
+    os.chmod(store, 0o700)
+    if os.getuid() == 0:
+        os.chown(store, 12345, 12345)
     d = folder
     while d not in ("/", "/tmp"):
         if os.stat(d).st_uid == os.getuid():
