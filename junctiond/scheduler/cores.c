@@ -363,10 +363,11 @@ bool cores_tick(uint64_t now)
 
 uint64_t cores_deadline(void)
 {
-	uint64_t now = now_ns(), first = nr_active ? next_scan : NEVER, other;
+	uint64_t now = now_ns(), first, other;
 
-	if (nr_busy && now + SCAN_NS < first)
-		first = now + SCAN_NS;
+	/* Active ones alone are no reason to stay awake: asleep, the loop asks them for their
+	 * doorbells. */
+	first = nr_busy ? now + SCAN_NS : NEVER;
 	other = config.dedicated ? managed_deadline(now) : NEVER;
 	return other < first ? other : first;
 }

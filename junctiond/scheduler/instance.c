@@ -418,14 +418,23 @@ int instance_start(struct instance *in, int control_fd, int pidfd, char *err)
 	if (!in->control)
 		return -1;
 	in->pid = pid;
+	in->pidfd = pidfd;
+	find_tids(in);
 	if (cores_attach(in) < 0) {
 		munmap(in->control, CTL_SIZE);
 		in->control = NULL;
 		in->pid = 0;
+		in->pidfd = -1;
+		if (errno == ENOSPC)
+			return fail(
+				err,
+				"START: so many cores cannot be guaranteed beside what is already");
+		if (errno == EINVAL)
+			return fail(err, "START: more cores are guaranteed than it has queue pairs "
+					 "or may have");
 		return fail(err, "START: the scheduler has no room for its cores");
 	}
 	close(control_fd);
-	in->pidfd = pidfd;
 	in->stats->pid = pid;
 	doorbell_add(in);
 	if (!find_tids(in))

@@ -118,6 +118,12 @@ static bool take_from(struct instance *in, uint64_t now)
 	return any;
 }
 
+static void on_doorbell(struct instance *in)
+{
+	loop_activate(in);
+	cores_doorbell(in, now_ns());
+}
+
 static bool drain(uint64_t now)
 {
 	bool any = false;
@@ -130,7 +136,7 @@ static bool drain(uint64_t now)
 			if (--draining[i].turns)
 				continue;
 			/* It still sends: it runs, whatever its words say. */
-			loop_activate(in);
+			on_doorbell(in);
 			continue;
 		}
 		draining[i] = draining[--nr_draining];
@@ -146,12 +152,6 @@ static bool from_uplink(void)
 	for (unsigned i = 0; i < n; i++)
 		switch_from_uplink(frames[i]);
 	return n > 0;
-}
-
-static void on_doorbell(struct instance *in)
-{
-	loop_activate(in);
-	cores_doorbell(in, now_ns());
 }
 
 /* One turn. True: there was something to do. */

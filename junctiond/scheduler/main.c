@@ -345,7 +345,8 @@ int main(int argc, char **argv)
 	if (doorbell_init() < 0)
 		die("no doorbells: %s", strerror(errno));
 	if (cores_init() < 0)
-		die("cores: %s", strerror(errno));
+		die("cores: %s%s", strerror(errno),
+		    errno == EPERM ? "; --poll dedicated needs root (CAP_SYS_NICE)" : "");
 	if (control_open(config.socket, config.client_fd, err, sizeof(err)) < 0) {
 		cores_exit();
 		port_close();

@@ -85,9 +85,9 @@ static void set_class(struct cores_instance *ci, uint32_t k, bool idle)
 	struct cores_kt *kt = &ci->kt[k];
 	pid_t tid = ci->in->tids[k];
 
-	if (kt->idle_class == idle)
+	if (kt->idle_class == idle || tid <= 0)
 		return;
-	if (tid > 0 && cores_alive(ci->in))
+	if (cores_alive(ci->in))
 		sched_setscheduler(tid, idle ? SCHED_IDLE : SCHED_OTHER, &param);
 	kt->idle_class = idle;
 	ci->nr_idle_class += idle ? 1 : -1;
@@ -101,9 +101,10 @@ static void set_affinity(struct cores_instance *ci, uint32_t k, int core)
 	pid_t tid = ci->in->tids[k];
 	cpu_set_t set;
 
-	if (kt->affinity == core)
+	/* A tid that is not known yet is by one of the next looks. */
+	if (kt->affinity == core || tid <= 0)
 		return;
-	if (tid > 0 && cores_alive(ci->in)) {
+	if (cores_alive(ci->in)) {
 		CPU_ZERO(&set);
 		CPU_SET(cores[core].cpu, &set);
 		sched_setaffinity(tid, sizeof(set), &set);
@@ -182,9 +183,11 @@ bool managed_look(struct cores_instance *ci, uint64_t now)
 
 	for (uint32_t k = 0; k < ci->nr; k++) {
 		uint32_t w = word_read(ci->in->control, k);
+		int core = policy_core_of(policy, slot_of(ci), k);
 
-		if (policy_core_of(policy, slot_of(ci), k) >= 0) {
+		if (core >= 0) {
 			busy = true;
+			set_affinity(ci, k, core);
 		} else if (word_parked(w)) {
 			look_parked(ci, k, now);
 		} else if (w) {
