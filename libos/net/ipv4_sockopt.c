@@ -34,7 +34,7 @@ static int get_int(const void *val, u32 len, int *v)
 	return 0;
 }
 
-int ipv4_setsockopt(struct ip_opts *o, int name, const void *val, u32 len)
+int ipv4_setsockopt(struct ipv4_opts *o, int name, const void *val, u32 len)
 {
 	int v = 0, err = get_int(val, len, &v);
 
@@ -82,7 +82,7 @@ int ipv4_setsockopt(struct ip_opts *o, int name, const void *val, u32 len)
 	return 0;
 }
 
-int ipv4_getsockopt(const struct ip_opts *o, u32 mtu, int name, void *val, u32 *len)
+int ipv4_getsockopt(const struct ipv4_opts *o, u32 mtu, int name, void *val, u32 *len)
 {
 	int v;
 
@@ -126,7 +126,7 @@ int ipv4_getsockopt(const struct ip_opts *o, u32 mtu, int name, void *val, u32 *
 	return 0;
 }
 
-void ipv4_recv_cmsgs(const struct ip_opts *o, const struct udp_cb *cb, struct sock_msg *m)
+void ipv4_recv_cmsgs(const struct ipv4_opts *o, const struct udp_cb *cb, struct sock_msg *m)
 {
 	if (o->pktinfo) {
 		struct in_pktinfo info = {.ipi_ifindex = cb->ifindex};
@@ -214,7 +214,7 @@ int ipv4_send_cmsgs(struct sock_msg *m, struct ip_send *to)
 	return r;
 }
 
-int ipv4_pmtu_rule(const struct ip_opts *o, struct route *r, u32 total, u32 *flags)
+int ipv4_pmtu_rule(const struct ipv4_opts *o, struct route *r, u32 total, u32 *flags)
 {
 	*flags = 0;
 	if (o->pmtudisc >= IP_PMTUDISC_PROBE) /* what is known of the path does not count */

@@ -26,7 +26,7 @@ struct icmp_event {
 };
 
 /* Options of level IPPROTO_IP. Single words, read without a lock. */
-struct ip_opts {
+struct ipv4_opts {
 	u8 tos;
 	u8 ttl; /* 0: default */
 	u8 pmtudisc; /* IP_PMTUDISC_* */
@@ -61,7 +61,7 @@ struct udp_sock {
 	bool dead;
 	u32 drops;
 	struct waitq wq;
-	struct ip_opts opts;
+	struct ipv4_opts opts;
 };
 
 /* In pkt.cb while a datagram waits. */
@@ -115,11 +115,11 @@ void udp_post_error(struct udp_sock *u, const struct icmp_event *ev, const struc
 void udp_for_each(void (*fn)(struct udp_sock *u, void *arg), void *arg);
 
 /* ipv4_sockopt.c: -ENOPROTOOPT, -EINVAL, -ENOTCONN (IP_MTU). */
-int ipv4_setsockopt(struct ip_opts *o, int name, const void *val, u32 len);
+int ipv4_setsockopt(struct ipv4_opts *o, int name, const void *val, u32 len);
 /* mtu: of the connected path, 0: not connected. */
-int ipv4_getsockopt(const struct ip_opts *o, u32 mtu, int name, void *val, u32 *len);
+int ipv4_getsockopt(const struct ipv4_opts *o, u32 mtu, int name, void *val, u32 *len);
 /* Control messages of a datagram that is being received, as the options ask for. */
-void ipv4_recv_cmsgs(const struct ip_opts *o, const struct udp_cb *cb, struct sock_msg *m);
+void ipv4_recv_cmsgs(const struct ipv4_opts *o, const struct udp_cb *cb, struct sock_msg *m);
 /* The control message of an error. */
 void ipv4_error_cmsg(const struct icmp_event *ev, struct sock_msg *m);
 
@@ -132,6 +132,6 @@ struct ip_send {
 /* Changes `to` as the control messages of m say. -EINVAL, -EFAULT. */
 int ipv4_send_cmsgs(struct sock_msg *m, struct ip_send *to);
 /* Flags of ip_output() for a datagram, whose route's MTU this may widen; -EMSGSIZE. total with the IP header. */
-int ipv4_pmtu_rule(const struct ip_opts *o, struct route *r, u32 total, u32 *flags);
+int ipv4_pmtu_rule(const struct ipv4_opts *o, struct route *r, u32 total, u32 *flags);
 
 #endif
