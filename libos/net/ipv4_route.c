@@ -113,7 +113,7 @@ int route_lookup(const struct netaddr *dst, const struct netaddr *src, struct ro
 			s = ip4_is_loopback(d) ? IP4_LOOPBACK : d;
 		r->src = ip4_addr(s);
 		r->next_hop = ip4_addr(d);
-		r->mtu = r->nif->mtu;
+		r->mtu = min(r->nif->mtu, IP_MAX_PACKET);
 		return 0;
 	}
 	if (!c->nif)
