@@ -28,9 +28,10 @@ int cmd_verify(int argc, char **argv, struct err *e);
 int cmd_keygen(int argc, char **argv, struct err *e);
 int cmd_sign(int argc, char **argv, struct err *e);
 int cmd_rewrite(int argc, char **argv, struct err *e);
+int cmd_top(int argc, char **argv, struct err *e);
 
 extern const char cmd_build_help[], cmd_run_help[], cmd_inspect_help[], cmd_verify_help[],
-	cmd_keygen_help[], cmd_keep_help[], cmd_sign_help[], cmd_rewrite_help[];
+	cmd_keygen_help[], cmd_keep_help[], cmd_sign_help[], cmd_rewrite_help[], cmd_top_help[];
 
 /* Sets "WHAT; see junction VERB --help" and returns CMD_USAGE. */
 int cmd_usage(struct err *e, const char *verb, const char *fmt, ...)

@@ -11,6 +11,7 @@ static const struct command commands[] = {
 	{"build", "pack a program and the library OS into a sealed image", cmd_build_help, cmd_build},
 	{"run", "run an image in the foreground", cmd_run_help, cmd_run},
 	{"keep", "hold images as sealed memory for all who run them", cmd_keep_help, cmd_keep},
+	{"top", "show what the scheduler and its instances do, live", cmd_top_help, cmd_top},
 	{"inspect", "show what an image holds", cmd_inspect_help, cmd_inspect},
 	{"verify", "check the seal, the signature and the content of an image", cmd_verify_help, cmd_verify},
 	{"keygen", "make a key pair for signing", cmd_keygen_help, cmd_keygen},
