@@ -409,7 +409,7 @@ static bool region_ok(const struct nic_region *r, u64 size)
 	return r->magic == NIC_MAGIC && r->version == NIC_VERSION && r->nr_pairs &&
 	       r->nr_pairs <= NIC_MAX_PAIRS && (r->features & NIC_FEATURES) == NIC_FEATURES &&
 	       r->region_size == size && size <= NIC_MAX_REGION && !(r->bufs_off % PAGE_SIZE) &&
-	       r->bufs_off >= nic_region_bufs_off(r->nr_pairs) && r->bufs_off + PAGE_SIZE <= size &&
+	       r->bufs_off >= nic_region_bufs_off(r->nr_pairs) && r->bufs_off < size && size - r->bufs_off >= PAGE_SIZE &&
 	       r->mtu >= 576;
 }
 
