@@ -175,6 +175,8 @@ static void boot_first(void)
 	err = net_init(b);
 	if (err)
 		panic("cannot set up the network: error %d", -err);
+	if (b->net.region_size)
+		net_etc_files(b);
 	ut = proc_create_thread(init_proc, init_main, NULL);
 	if (!ut)
 		panic("no memory for the first thread");

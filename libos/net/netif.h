@@ -65,6 +65,8 @@ void netif_receive(struct netif *nif, struct pkt *p);
 /* Boot: loopback, and the NIC if boot->net says that there is one. */
 struct control_boot;
 int net_init(const struct control_boot *boot);
+/* Boot, after vfs_init() and before any process runs: /etc/resolv.conf and our line of /etc/hosts. */
+void net_etc_files(const struct control_boot *boot);
 /*
  * Pool and tables, which come only with the first socket that can send a packet: whoever makes one
  * calls this before. Any number of times; -ENOMEM.
