@@ -1,5 +1,6 @@
 /*
- * tcp_ack.c - the acknowledgment field and the window of an acceptable segment (RFC 9293, 3.10.7.4, step 5).
+ * tcp_ack.c - the acknowledgment field and the window of an acceptable segment (RFC 9293, 3.10.7.4,
+ * step 5).
  */
 #include "libos/net/tcp_internal.h"
 
@@ -17,7 +18,8 @@ static bool update_window(struct tcp_sock *tp, const struct tcp_seginfo *s)
 	u32 wnd = (u32)s->wnd << (s->flags & TCPF_SYN ? 0 : tp->snd_wscale);
 	bool changed = false;
 
-	if (seq_gt(s->ack, tp->snd_una) || seq_gt(s->seq, tp->snd_wl1) || (s->seq == tp->snd_wl1 && wnd > tp->snd_wnd)) {
+	if (seq_gt(s->ack, tp->snd_una) || seq_gt(s->seq, tp->snd_wl1) ||
+	    (s->seq == tp->snd_wl1 && wnd > tp->snd_wnd)) {
 		tp->snd_wl1 = s->seq;
 		changed = wnd != tp->snd_wnd;
 		tp->snd_wnd = wnd;
@@ -63,7 +65,8 @@ static void reno_dupack(struct tcp_sock *tp, struct tcp_ackstate *a)
 	}
 }
 
-static void take_rtt(struct tcp_sock *tp, const struct tcp_seginfo *s, const struct tcp_ackstate *a, u64 now)
+static void take_rtt(struct tcp_sock *tp, const struct tcp_seginfo *s, const struct tcp_ackstate *a,
+		     u64 now)
 {
 	if (a->rtt) {
 		tcp_rtt_sample(tp, a->rtt, now);
@@ -91,7 +94,7 @@ static void grow_cwnd(struct tcp_sock *tp, const struct tcp_ackstate *a, u64 now
 
 bool tcp_ack(struct tcp_sock *tp, const struct tcp_seginfo *s, u64 now)
 {
-	struct tcp_ackstate a = { .prior_una = tp->snd_una, .flight = tcp_pipe(tp) };
+	struct tcp_ackstate a = {.prior_una = tp->snd_una, .flight = tcp_pipe(tp)};
 	u32 ack = s->ack;
 	bool changed;
 

@@ -1,8 +1,10 @@
 /*
- * tcp_bind.c - ports: who holds which, and picking free ones (RFC 6056: at random, so that nobody guesses them).
+ * tcp_bind.c - ports: who holds which, and picking free ones (RFC 6056: at random, so that nobody
+ * guesses them).
  *
- * A port may be held by several sockets: connections of a listener have its port, connect() shares ports between
- * different peers, and SO_REUSEADDR and SO_REUSEPORT allow more, by Linux's rules (socket(7), ip(7)).
+ * A port may be held by several sockets: connections of a listener have its port, connect() shares
+ * ports between different peers, and SO_REUSEADDR and SO_REUSEPORT allow more, by Linux's rules
+ * (socket(7), ip(7)).
  */
 #include "libos/net/tcp_internal.h"
 
@@ -42,7 +44,7 @@ static bool port_free(const struct tcp_port *want, u16 port)
 {
 	struct tcp_port *q;
 
-	list_for_each_entry(q, &bucket_of(port)->head, link)
+	list_for_each_entry (q, &bucket_of(port)->head, link)
 		if (q->port == port && q != want && !may_share(want, q))
 			return false;
 	return true;
@@ -74,7 +76,8 @@ int tcp_port_get(struct tcp_sock *tp, u16 port)
 	for (u32 i = 0; i < (port ? 1 : range); i++) {
 		u16 try = port ?: TCP_PORT_LOW + (at + i) % range;
 		bool ok;
-		/* one that nobody chose shall be free of everybody: sharing is for those who ask for a number */
+		/* one that nobody chose shall be free of everybody: sharing is for those who ask
+		 * for a number */
 		struct tcp_port strict = *p;
 
 		if (!port)
@@ -108,7 +111,7 @@ int tcp_port_connect(struct tcp_sock *tp)
 		bool ok = true;
 
 		spin_lock(&bucket_of(try)->lock);
-		list_for_each_entry(q, &bucket_of(try)->head, link)
+		list_for_each_entry (q, &bucket_of(try)->head, link)
 			if (q->port == try && !q->connected && addrs_meet(&q->addr, &p->addr)) {
 				ok = false;
 				break;
@@ -166,8 +169,8 @@ int tcp_port_update(struct tcp_sock *tp, bool listening)
 	p->reuseport = tp->opts.reuseport;
 	if (listening) {
 		/*
-		 * Listening beside a connection that goes on, or one in TIME_WAIT, is what SO_REUSEADDR is for: only another
-		 * listener stands in the way.
+		 * Listening beside a connection that goes on, or one in TIME_WAIT, is what
+		 * SO_REUSEADDR is for: only another listener stands in the way.
 		 */
 		if (!port_free(p, p->port))
 			err = -EADDRINUSE;

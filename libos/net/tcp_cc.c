@@ -45,7 +45,8 @@ void tcp_cc_avoid(struct tcp_sock *tp, u32 window, u32 acked, u32 *acc)
 	}
 }
 
-/* After idleness of an RTO cwnd says little; it is halved for each (RFC 2861) down to the initial one. */
+/* After idleness of an RTO cwnd says little; it is halved for each (RFC 2861) down to the initial
+ * one. */
 void tcp_cc_idle(struct tcp_sock *tp, u64 now)
 {
 	u64 idle = now - tp->last_snd;

@@ -5,20 +5,7 @@
 
 #include "libos/mm/alloc.h"
 
-#define REST_NS (10 * NSEC_PER_SEC)
-#define REST_MIN 64u
-
 u32 tcp_nr_orphans;
-
-/*
- * Dead ones rest here before their memory goes back: timers_run() clears timer.running after the timer's function
- * returned, and that function may have given back the last reference.
- */
-static struct {
-	spinlock_t lock;
-	struct list_head head; /* newest at the tail */
-	u32 nr;
-} resting = { .head = LIST_HEAD_INIT(resting.head) };
 
 static u32 init_state; /* 0: not done, 1: somebody is at it, 2: done */
 
@@ -29,7 +16,8 @@ int tcp_init(void)
 
 	if (likely(__atomic_load_n(&init_state, __ATOMIC_ACQUIRE) == 2))
 		return 0;
-	if (!__atomic_compare_exchange_n(&init_state, &none, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
+	if (!__atomic_compare_exchange_n(&init_state, &none, 1, false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_ACQUIRE)) {
 		while (__atomic_load_n(&init_state, __ATOMIC_ACQUIRE) == 1)
 			cpu_relax();
 		return __atomic_load_n(&init_state, __ATOMIC_ACQUIRE) == 2 ? 0 : -ENOMEM;
@@ -44,45 +32,14 @@ int tcp_init(void)
 	return err;
 }
 
-static struct tcp_sock *take_rested(void)
-{
-	struct tcp_sock *tp = NULL;
-
-	spin_lock(&resting.lock);
-	if (resting.nr) {
-		tp = list_last(&resting.head, struct tcp_sock, free_link);
-		list_del(&tp->free_link);
-		resting.nr--;
-	}
-	spin_unlock(&resting.lock);
-	return tp;
-}
-
 void tcp_free_sock(struct tcp_sock *tp)
 {
-	struct tcp_sock *old = NULL;
-	u64 now = clock_monotonic_ns();
-
 	tcp_port_release(&tp->port);
 	tcp_purge_rq(tp);
 	tcp_ooo_free(tp);
 	tcp_segs_free(tp);
 	tcp_sq_free(tp);
-	spin_lock(&resting.lock);
-	tp->freed_at = now;
-	list_add_tail(&tp->free_link, &resting.head);
-	if (++resting.nr > REST_MIN) {
-		old = list_first(&resting.head, struct tcp_sock, free_link);
-		if (now - old->freed_at > REST_NS) {
-			list_del(&old->free_link);
-			resting.nr--;
-		} else {
-			old = NULL;
-		}
-	}
-	spin_unlock(&resting.lock);
-	if (old)
-		kfree(old, sizeof(*old));
+	kfree(tp, sizeof(*tp));
 }
 
 void tcp_get(struct tcp_sock *tp)
@@ -112,7 +69,8 @@ void tcp_reset_state(struct tcp_sock *tp)
 	list_init(&tp->rq);
 	list_init(&tp->runs);
 	list_init(&tp->segs);
-	tp->orphan = tp->rcv_shut = tp->snd_shut = tp->fin_queued = tp->fin_rcvd = tp->fin_ooo = false;
+	tp->orphan = tp->rcv_shut = tp->snd_shut = tp->fin_queued = tp->fin_rcvd = tp->fin_ooo =
+		false;
 	tp->ts_ok = tp->sack_ok = tp->ws_ok = false;
 	tp->snd_wscale = tp->rcv_wscale = 0;
 	tp->ca_state = CA_OPEN;
@@ -130,7 +88,7 @@ void tcp_reset_state(struct tcp_sock *tp)
 
 struct tcp_sock *tcp_create(u16 family)
 {
-	struct tcp_sock *tp = take_rested() ?: kmalloc(sizeof(*tp));
+	struct tcp_sock *tp = kmalloc(sizeof(*tp));
 
 	if (!tp)
 		return NULL;
@@ -186,7 +144,7 @@ void tcp_purge_rq(struct tcp_sock *tp)
 {
 	struct pkt *p, *n;
 
-	list_for_each_entry_safe(p, n, &tp->rq, link) {
+	list_for_each_entry_safe (p, n, &tp->rq, link) {
 		list_del(&p->link);
 		pkt_free(p);
 	}
@@ -245,7 +203,8 @@ bool tcp_pressure(void)
 	return nbuf_free_count() < nbuf_total() / 4;
 }
 
-/* A socket alone takes no more than an eighth of the pool: the peer of a loopback connection holds as much again. */
+/* A socket alone takes no more than an eighth of the pool: the peer of a loopback connection holds
+ * as much again. */
 u32 tcp_buf_limit(u32 want)
 {
 	u64 most = (u64)nbuf_total() * NBUF_SIZE / 8;
@@ -255,7 +214,8 @@ u32 tcp_buf_limit(u32 want)
 
 void tcp_established(struct tcp_sock *tp, u64 now)
 {
-	u32 seg = TCP_INIT_CWND * (align_up(tp->mss + PKT_HEADROOM, NBUF_SIZE) + sizeof(struct pkt));
+	u32 seg =
+		TCP_INIT_CWND * (align_up(tp->mss + PKT_HEADROOM, NBUF_SIZE) + sizeof(struct pkt));
 	bool grow = !tcp_pressure();
 
 	tp->state = TCP_ESTABLISHED;
@@ -265,7 +225,8 @@ void tcp_established(struct tcp_sock *tp, u64 now)
 		tp->opts.sndbuf = max(tp->opts.sndbuf, tcp_buf_limit(min(2 * seg, TCP_SNDBUF_MAX)));
 	/* two of the peer's largest segments at least */
 	if (!tp->opts.rcvbuf_set && grow)
-		tp->opts.rcvbuf = max(tp->opts.rcvbuf, tcp_buf_limit(4 * (tp->adv_mss + 2 * NBUF_SIZE)));
+		tp->opts.rcvbuf =
+			max(tp->opts.rcvbuf, tcp_buf_limit(4 * (tp->adv_mss + 2 * NBUF_SIZE)));
 	tcp_cc_init(tp);
 	tp->quick = max(min(tp->rcv_wnd / (2 * tp->rcv_mss), 16u), 2u);
 	tp->pingpong = false;

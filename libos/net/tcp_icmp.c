@@ -1,5 +1,6 @@
 /*
- * tcp_icmp.c - ICMP errors about our segments (RFC 1122, 4.2.3.9), believed only as far as RFC 5927 advises.
+ * tcp_icmp.c - ICMP errors about our segments (RFC 1122, 4.2.3.9), believed only as far as RFC 5927
+ * advises.
  */
 #include "libos/net/tcp_internal.h"
 
@@ -20,7 +21,8 @@ static void path_mtu(struct tcp_sock *tp, u32 mtu, u64 now)
 static void conn_error(struct tcp_sock *tp, u32 seq, int err, u32 mtu, u64 now)
 {
 	/* RFC 5927, 4.1: it must be about something that is in flight */
-	if (tp->state == TCP_CLOSE || tp->state == TCP_LISTEN || seq_lt(seq, tp->snd_una) || seq_ge(seq, tp->snd_nxt))
+	if (tp->state == TCP_CLOSE || tp->state == TCP_LISTEN || seq_lt(seq, tp->snd_una) ||
+	    seq_ge(seq, tp->snd_nxt))
 		return;
 	if (err == EMSGSIZE) {
 		if (tp->state != TCP_SYN_SENT && tp->state != TCP_SYN_RECV)
@@ -34,10 +36,10 @@ static void conn_error(struct tcp_sock *tp, u32 seq, int err, u32 mtu, u64 now)
 		tp->soft_err = err;
 }
 
-void tcp_error(const struct netaddr *local, const struct netaddr *remote, const u8 hdr[8], int err, u32 mtu,
-	       bool hard)
+void tcp_error(const struct netaddr *local, const struct netaddr *remote, const u8 hdr[8], int err,
+	       u32 mtu, bool hard)
 {
-	struct endpoint l = { *local, hdr[0] << 8 | hdr[1] }, r = { *remote, hdr[2] << 8 | hdr[3] };
+	struct endpoint l = {*local, hdr[0] << 8 | hdr[1]}, r = {*remote, hdr[2] << 8 | hdr[3]};
 	struct tcp_hnode *n = tcp_lookup(&l, &r);
 	u32 seq;
 

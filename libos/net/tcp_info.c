@@ -36,8 +36,8 @@ static void fill(struct tcp_sock *tp, struct tcp_info *i, u64 now)
 	i->tcpi_ca_state = ca_state(tp);
 	i->tcpi_retransmits = min(tp->retries, 255u);
 	i->tcpi_backoff = min(tp->backoff, 255u);
-	i->tcpi_options = (tp->ts_ok ? TCPI_OPT_TIMESTAMPS : 0) | (tp->sack_ok ? TCPI_OPT_SACK : 0) |
-			  (tp->ws_ok ? TCPI_OPT_WSCALE : 0);
+	i->tcpi_options = (tp->ts_ok ? TCPI_OPT_TIMESTAMPS : 0) |
+			  (tp->sack_ok ? TCPI_OPT_SACK : 0) | (tp->ws_ok ? TCPI_OPT_WSCALE : 0);
 	i->tcpi_snd_wscale = tp->snd_wscale;
 	i->tcpi_rcv_wscale = tp->rcv_wscale;
 	i->tcpi_rto = us(tcp_rto(tp));
@@ -45,7 +45,8 @@ static void fill(struct tcp_sock *tp, struct tcp_info *i, u64 now)
 	i->tcpi_snd_mss = tp->mss;
 	i->tcpi_rcv_mss = tp->rcv_mss;
 	if (tp->state == TCP_LISTEN) {
-		i->tcpi_unacked = tp->nr_accept; /* as Linux has it: the accept queue and its limit */
+		i->tcpi_unacked =
+			tp->nr_accept; /* as Linux has it: the accept queue and its limit */
 		i->tcpi_sacked = tp->backlog;
 		return;
 	}

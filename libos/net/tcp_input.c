@@ -1,6 +1,6 @@
 /*
- * tcp_input.c - segments that arrive: to whom they belong, whether they are acceptable, what they do to the state
- * (RFC 9293, 3.10.7; RFC 5961; RFC 7323, 5).
+ * tcp_input.c - segments that arrive: to whom they belong, whether they are acceptable, what they
+ * do to the state (RFC 9293, 3.10.7; RFC 5961; RFC 7323, 5).
  */
 #include "libos/net/tcp_internal.h"
 
@@ -14,7 +14,8 @@ static void challenge(struct tcp_sock *tp, u64 now)
 		tcp_send_ack(tp, now);
 }
 
-/* An ACK for what we do not take. Those without data could bounce between two such ends for ever: few of them. */
+/* An ACK for what we do not take. Those without data could bounce between two such ends for ever:
+ * few of them. */
 static void reject(struct tcp_sock *tp, const struct tcp_seginfo *s, u64 now)
 {
 	if (!s->len && !(s->flags & TCPF_FIN)) {
@@ -60,7 +61,8 @@ static bool acceptable(struct tcp_sock *tp, struct tcp_seginfo *s, u64 now)
 	u32 wnd = tcp_recv_window(tp);
 
 	/* simultaneous open: the peer's SYN-ACK repeats the SYN that we know */
-	if (tp->state == TCP_SYN_RECV && s->seq == tp->irs && s->flags & TCPF_SYN && !(s->flags & TCPF_RST)) {
+	if (tp->state == TCP_SYN_RECV && s->seq == tp->irs && s->flags & TCPF_SYN &&
+	    !(s->flags & TCPF_RST)) {
 		if (!(s->flags & TCPF_ACK) || s->ack != tp->snd_nxt) {
 			tcp_send_syn(tp, now);
 			return false;
@@ -76,7 +78,8 @@ static bool acceptable(struct tcp_sock *tp, struct tcp_seginfo *s, u64 now)
 		return false;
 	}
 	if (s->flags & TCPF_RST) {
-		/* RFC 5961, 3.2: only the exact number ends it; near ones ask the peer to say it again */
+		/* RFC 5961, 3.2: only the exact number ends it; near ones ask the peer to say it
+		 * again */
 		if (s->seq == tp->rcv_nxt)
 			peer_reset(tp);
 		else if (seq_gt(s->seq, tp->rcv_nxt))
@@ -148,7 +151,8 @@ static void text(struct tcp_sock *tp, struct pkt *p, struct tcp_seginfo *s, u64 
 	case TCP_FIN_WAIT1:
 	case TCP_FIN_WAIT2:
 		/* RFC 1122, 4.2.2.13: nobody is there to read it */
-		if (tp->rcv_shut && !tp->fin_rcvd && s->len && seq_gt(s->seq + s->len, tp->rcv_nxt)) {
+		if (tp->rcv_shut && !tp->fin_rcvd && s->len &&
+		    seq_gt(s->seq + s->len, tp->rcv_nxt)) {
 			pkt_free(p);
 			tcp_abort(tp, ECONNRESET);
 			return;
@@ -305,7 +309,7 @@ drop:
 /* Whom the segment is for. p is taken over. */
 static void deliver(struct pkt *p, const struct ip_info *ip, struct tcp_seginfo *s, u64 now)
 {
-	struct endpoint local = { ip->dst, s->dport }, remote = { ip->src, s->sport };
+	struct endpoint local = {ip->dst, s->dport}, remote = {ip->src, s->sport};
 	struct tcp_sock *lp;
 	u32 iss_hint = 0;
 
@@ -327,7 +331,8 @@ static void deliver(struct pkt *p, const struct ip_info *ip, struct tcp_seginfo 
 		} else if (n->kind == TCP_KIND_REQ) {
 			again = tcp_req_input(container_of(n, struct tcp_req, node), p, ip, s, now);
 		} else {
-			again = tcp_tw_input(container_of(n, struct tcp_tw, node), p, s, now, &iss_hint);
+			again = tcp_tw_input(container_of(n, struct tcp_tw, node), p, s, now,
+					     &iss_hint);
 		}
 		tcp_node_put(n);
 		if (!again)
@@ -350,7 +355,8 @@ void tcp_input(struct pkt *p, const struct ip_info *ip)
 	if (ip->broadcast)
 		goto drop;
 	if (!(p->flags & PKT_CSUM_OK) &&
-	    pkt_csum(p, 0, p->total, pseudo_sum(&ip->src, &ip->dst, IPPROTO_TCP, p->total)) != 0xffff)
+	    pkt_csum(p, 0, p->total, pseudo_sum(&ip->src, &ip->dst, IPPROTO_TCP, p->total)) !=
+		    0xffff)
 		goto drop;
 	if (!tcp_parse(p, &s) || !s.sport || !s.dport)
 		goto drop;

@@ -6,14 +6,15 @@
  *   struct tcp_req   a connection that a listener has answered with SYN-ACK (tcp_listen.c)
  *   struct tcp_tw    what is left of one in TIME_WAIT (tcp_timewait.c)
  *
- * Lock order: listener's lock -> a connection's lock -> {table bucket, port bucket, TIME_WAIT list} -> timer heap,
- * wait queue. Only the child of a listener that nobody else knows yet is locked inside the listener's lock.
- * ip_output() is called with tp->lock held; loopback queues.
+ * Lock order: listener's lock -> a connection's lock -> {table bucket, port bucket, TIME_WAIT list}
+ * -> timer heap, wait queue. Only the child of a listener that nobody else knows yet is locked
+ * inside the listener's lock. ip_output() is called with tp->lock held; loopback queues.
  *
- * References: the socket's, the table's (while hashed), the accept queue's, the armed timer's, and those of lookups. The
- * memory of a dead tcp_sock rests for a while (tcp_core.c), as timers_run() writes to a timer after its function.
+ * References: the socket's, the table's (while hashed), the accept queue's, the armed timer's, and
+ * those of lookups.
  *
- * Quantities of congestion control are bytes: cwnd, ssthresh, pipe. Times are ns of CLOCK_MONOTONIC.
+ * Quantities of congestion control are bytes: cwnd, ssthresh, pipe. Times are ns of
+ * CLOCK_MONOTONIC.
  */
 #ifndef LIBOS_NET_TCP_INTERNAL_H
 #define LIBOS_NET_TCP_INTERNAL_H
@@ -33,9 +34,11 @@
 #define TCP_RCVBUF_DEFAULT 131072u
 #define TCP_RCVBUF_MAX (6u << 20)
 #define TCP_MSS_DEFAULT 536u /* RFC 9293, 3.7.1 */
-#define TCP_MSS_MIN 48u /* smaller ones, from SYN or ICMP, are taken for this: 1 byte segments are an attack */
+#define TCP_MSS_MIN                                                                                \
+	48u /* smaller ones, from SYN or ICMP, are taken for this: 1 byte segments are an attack   \
+	     */
 #define TCP_GSO_MAX 65000u /* payload of one packet that the interface cuts */
-#define TCP_INIT_CWND 10u /* RFC 6928 */
+#define TCP_INIT_CWND 10u  /* RFC 6928 */
 #define TCP_RTO_MIN (200 * NSEC_PER_MSEC)
 #define TCP_RTO_INIT NSEC_PER_SEC
 #define TCP_RTO_MAX (120 * NSEC_PER_SEC)
@@ -49,7 +52,8 @@
 #define TCP_MAX_RUNS 256u /* gaps in the out-of-order queue */
 #define TCP_MAX_WSCALE 14u
 #define TCP_CHALLENGES 100u /* challenge ACKs a second, of all connections (RFC 5961, 7) */
-#define TCP_OOW_ACK_NS (500 * NSEC_PER_MSEC) /* between duplicate ACKs for segments without data */
+#define TCP_OOW_ACK_NS (500 * NSEC_PER_MSEC) /* between duplicate ACKs for segments without data   \
+					      */
 #define TCP_PAWS_NS (24ull * 86400 * NSEC_PER_SEC) /* RFC 7323, 5.5 */
 #define TCP_COPY_MAX 256u /* payloads up to this are copied into the packet's linear part */
 #define TCP_PORT_LOW 32768u
@@ -76,7 +80,8 @@ struct tcp_sackblk {
 	u32 start, end;
 };
 
-/* A segment as received: the header in host order, the options that we know. Filled by tcp_parse(). */
+/* A segment as received: the header in host order, the options that we know. Filled by tcp_parse().
+ */
 struct tcp_seginfo {
 	u32 seq, end; /* end: behind data, SYN and FIN */
 	u32 ack, len; /* bytes of payload */
@@ -149,7 +154,7 @@ struct tcp_sendq {
 #define SEG_SACKED 1u
 #define SEG_LOST 2u
 #define SEG_RETRANS 4u /* the retransmission of a lost one is in flight */
-#define SEG_EVER 8u /* was ever retransmitted: no RTT sample (Karn) */
+#define SEG_EVER 8u    /* was ever retransmitted: no RTT sample (Karn) */
 #define SEG_FIN 16u
 #define SEG_SYN 32u
 
@@ -161,7 +166,7 @@ struct tcp_seg {
 	u64 sent; /* last transmission */
 };
 
-enum tcp_ca_state { CA_OPEN, CA_RECOVERY, CA_LOSS };
+enum tcp_phase { CA_OPEN, CA_RECOVERY, CA_LOSS };
 
 struct tcp_sock;
 struct tcp_cc_ops {
@@ -176,8 +181,8 @@ struct tcp_cc_ops {
 };
 
 struct tcp_cubic {
-	u64 epoch; /* ns; 0: none */
-	u64 k_ms; /* time to reach origin */
+	u64 epoch;		  /* ns; 0: none */
+	u64 k_ms;		  /* time to reach origin */
 	u32 w_max, origin, w_est; /* bytes */
 	u32 est_acked;
 };
@@ -208,9 +213,9 @@ struct tcp_sock {
 	spinlock_t lock;
 	u8 state;
 	u8 ca_state;
-	bool orphan; /* no socket any more */
+	bool orphan;		 /* no socket any more */
 	bool rcv_shut, snd_shut; /* nothing more to read (FIN or SHUT_RD), to write */
-	bool fin_queued; /* snd_end includes a FIN */
+	bool fin_queued;	 /* snd_end includes a FIN */
 	bool fin_rcvd;
 	bool fin_ooo; /* a FIN came before what is in front of it; it stands at fin_seq */
 	u32 fin_seq;
@@ -226,19 +231,20 @@ struct tcp_sock {
 	u32 irs;
 	u32 ts_recent, ts_off;
 	u64 ts_recent_ns;
-	u64 last_rcv; /* a segment came */
-	struct list_head rq; /* in order, not yet taken */
+	u64 last_rcv;		   /* a segment came */
+	struct list_head rq;	   /* in order, not yet taken */
 	u32 rq_bytes, rmem, taken; /* taken: bytes out of rq but not yet consumed */
-	u32 copied; /* sequence number of the first byte not taken */
+	u32 copied;		   /* sequence number of the first byte not taken */
 	struct list_head runs;
 	u32 nr_runs, run_stamp, ooo_mem;
 	struct tcp_sackblk dsack;
 	bool dsack_ok;
 	bool ack_now, ack_delayed, pingpong;
-	u8 quick; /* ACKs that will go out at once */
+	u8 quick;    /* ACKs that will go out at once */
 	u32 rcv_mss; /* guess of the peer's segment size */
 	u32 adv_mss;
-	bool urg_valid, urg_have, urg_read; /* urgent pointer; the byte is in urg_byte; it was read */
+	bool urg_valid, urg_have,
+		urg_read; /* urgent pointer; the byte is in urg_byte; it was read */
 	u32 urg_seq;
 	u8 urg_byte;
 	u64 last_oow_ack;
@@ -254,7 +260,7 @@ struct tcp_sock {
 	u32 snd_up;
 	bool urg_out;
 	bool push; /* the user's last send was meant to go */
-	u32 mss; /* payload of a full segment, without SACK blocks */
+	u32 mss;   /* payload of a full segment, without SACK blocks */
 	u32 peer_mss, pmtu;
 	u32 snd_sml; /* end of the last small segment sent: Minshall's Nagle */
 	u32 wmem;
@@ -273,10 +279,12 @@ struct tcp_sock {
 	u32 undo_marker;
 	bool undo_ok;
 	u32 undo_retrans; /* retransmitted segments that D-SACKs have not explained */
-	u32 retrans_ts; /* our timestamp clock at the first retransmission of the episode; 0: none */
+	u32 retrans_ts;	  /* our timestamp clock at the first retransmission of the episode; 0: none
+			   */
 	u32 prr_delivered, prr_out, prr_base;
 	u64 rack_sent, rack_rtt;
-	u32 rack_end, rack_fack; /* rack_fack: highest sequence number selectively or cumulatively acknowledged */
+	u32 rack_end, rack_fack; /* rack_fack: highest sequence number selectively or cumulatively
+				    acknowledged */
 	u32 reo_mult, reo_persist;
 	u32 reo_round;
 	bool reord_seen;
@@ -295,7 +303,7 @@ struct tcp_sock {
 	u64 srtt, rttvar, rto; /* srtt 0: no sample yet */
 	u64 min_rtt, min_rtt_at;
 	u32 backoff, retries; /* retries: RTOs or probes without an answer */
-	u64 stall_since; /* when the peer last made progress, while something waits for it */
+	u64 stall_since;      /* when the peer last made progress, while something waits for it */
 	u32 keep_probes;
 	u64 dl[NR_DEADLINES];
 	struct timer timer;
@@ -305,7 +313,7 @@ struct tcp_sock {
 	/* binding and listening */
 	struct tcp_port port;
 	bool addr_bound, port_bound; /* by the user */
-	struct tcp_sock *lnext; /* listener table */
+	struct tcp_sock *lnext;	     /* listener table */
 	bool in_ltable;
 	u32 backlog;
 	struct list_head acceptq; /* of acc_link */
@@ -320,15 +328,13 @@ struct tcp_sock {
 	/* statistics for tcp_info */
 	u64 bytes_acked, bytes_received, bytes_sent, bytes_retrans;
 	u32 segs_out, segs_in, data_segs_out, data_segs_in, total_retrans, dsack_dups, reord_events;
-	struct list_head free_link; /* resting memory */
-	u64 freed_at;
 };
 
 /* Half-open: SYN received, SYN-ACK sent. Under the listener's lock but for node. */
 struct tcp_req {
-	struct tcp_hnode node; /* first */
+	struct tcp_hnode node;	   /* first */
 	struct tcp_sock *listener; /* a reference */
-	struct list_head link; /* listener->reqs; empty: dead */
+	struct list_head link;	   /* listener->reqs; empty: dead */
 	u32 iss, irs;
 	u32 tsval, ts_off; /* the peer's timestamp */
 	u32 rcv_wnd;
@@ -382,7 +388,8 @@ static inline void tcp_wake(struct tcp_sock *tp, u32 events)
 {
 	tp->wake |= events;
 }
-/* The connection is over: out of all tables, timers off, nothing to send; received data stay. Lock held. */
+/* The connection is over: out of all tables, timers off, nothing to send; received data stay. Lock
+ * held. */
 void tcp_done(struct tcp_sock *tp);
 /* tcp_done() with an error (positive; 0: none) for the socket. */
 void tcp_fail(struct tcp_sock *tp, int err);
@@ -394,14 +401,14 @@ void tcp_established(struct tcp_sock *tp, u64 now);
 void tcp_reset_state(struct tcp_sock *tp);
 void tcp_purge_rq(struct tcp_sock *tp);
 void tcp_free_sock(struct tcp_sock *tp); /* the last reference is gone */
-bool tcp_pressure(void); /* nbufs are scarce: nothing grows */
+bool tcp_pressure(void);		 /* nbufs are scarce: nothing grows */
 u32 tcp_buf_limit(u32 want); /* what one socket may use at most, by the size of the pool */
 extern u32 tcp_nr_orphans;
 
 /* ---- tcp_bind.c ---- */
 void tcp_port_init(void);
 int tcp_port_get(struct tcp_sock *tp, u16 port); /* under tp->lock; 0 picks one */
-int tcp_port_connect(struct tcp_sock *tp); /* picks a port for node.remote and hashes tp */
+int tcp_port_connect(struct tcp_sock *tp);	 /* picks a port for node.remote and hashes tp */
 void tcp_port_share(struct tcp_port *p, const struct tcp_port *of, const struct netaddr *addr);
 void tcp_port_release(struct tcp_port *p);
 /* The port's flags follow the socket's (listening, reuse). -EADDRINUSE: may not listen. */
@@ -423,7 +430,8 @@ static inline u32 tcp_ts(u64 now, u32 off)
 bool tcp_parse(struct pkt *p, struct tcp_seginfo *s);
 void tcp_parse_options(const u8 *o, u32 n, struct tcp_seginfo *s);
 #define TCP_OPTS_MAX 40u
-u32 tcp_put_syn_options(u8 *o, u16 mss, bool sack, bool ts, u32 tsval, u32 tsecr, bool ws, u8 wscale);
+u32 tcp_put_syn_options(u8 *o, u16 mss, bool sack, bool ts, u32 tsval, u32 tsecr, bool ws,
+			u8 wscale);
 u32 tcp_put_ts(u8 *o, u32 tsval, u32 tsecr);
 /* SACK blocks that fit beside `used` bytes of options. */
 u32 tcp_put_sack(struct tcp_sock *tp, u8 *o, u32 used);
@@ -443,7 +451,7 @@ void tcp_send_rst(struct tcp_sock *tp, u64 now);
 /* Retransmits up to len bytes of seg (splitting it); 0 or -errno. */
 int tcp_retransmit(struct tcp_sock *tp, struct tcp_seg *seg, u32 len, u64 now);
 int tcp_probe_send(struct tcp_sock *tp, u64 now); /* window or keepalive probe */
-int tcp_route(struct tcp_sock *tp); /* makes tp->route valid */
+int tcp_route(struct tcp_sock *tp);		  /* makes tp->route valid */
 void tcp_sync_mss(struct tcp_sock *tp);
 u32 tcp_cur_mss(struct tcp_sock *tp);
 /* Offers a window: the value for the header, unscaled by the shift in force. */
@@ -468,23 +476,26 @@ bool tcp_challenge_ok(u64 now); /* counts one */
 int tcp_sq_append(struct tcp_sock *tp, const struct pkt_frag *f);
 void tcp_sq_ack(struct tcp_sock *tp, u32 una);
 void tcp_sq_free(struct tcp_sock *tp);
-/* Adds [seq, seq + len) to p: as linear bytes if few, else as fragments. Value: bytes added (fewer: fragments ran out). */
+/* Adds [seq, seq + len) to p: as linear bytes if few, else as fragments. Value: bytes added (fewer:
+ * fragments ran out). */
 u32 tcp_sq_fill(struct tcp_sock *tp, struct pkt *p, u32 seq, u32 len);
 /* How many of len bytes from seq one packet can hold. */
 u32 tcp_sq_fit(struct tcp_sock *tp, u32 seq, u32 len);
 
 /* ---- tcp_input.c ---- */
-void tcp_rcv(struct tcp_sock *tp, struct pkt *p, struct tcp_seginfo *s, u64 now); /* lock held; takes over p */
+void tcp_rcv(struct tcp_sock *tp, struct pkt *p, struct tcp_seginfo *s,
+	     u64 now); /* lock held; takes over p */
 
 /* ---- tcp_ack.c ---- */
-/* The ACK field of an acceptable segment: window, scoreboard, congestion, timers. False: drop the segment. */
+/* The ACK field of an acceptable segment: window, scoreboard, congestion, timers. False: drop the
+ * segment. */
 bool tcp_ack(struct tcp_sock *tp, const struct tcp_seginfo *s, u64 now);
 
 /* ---- tcp_rtx.c: the scoreboard and loss recovery ---- */
 struct tcp_ackstate {
 	u32 prior_una;
 	u32 delivered; /* bytes newly acknowledged or SACKed */
-	u32 flight; /* pipe before */
+	u32 flight;    /* pipe before */
 	bool una_advanced, dsack, rack_advanced;
 	u64 rtt; /* 0: no sample */
 };
@@ -500,15 +511,18 @@ void tcp_seg_del(struct tcp_seg *seg); /* one that counts nowhere */
 struct tcp_seg *tcp_seg_split(struct tcp_sock *tp, struct tcp_seg *seg, u32 at);
 void tcp_segs_free(struct tcp_sock *tp);
 void tcp_segs_ack(struct tcp_sock *tp, u32 ack, struct tcp_ackstate *a, u64 now);
-void tcp_segs_sack(struct tcp_sock *tp, const struct tcp_seginfo *s, struct tcp_ackstate *a, u64 now);
+void tcp_segs_sack(struct tcp_sock *tp, const struct tcp_seginfo *s, struct tcp_ackstate *a,
+		   u64 now);
 void tcp_seg_mark_lost(struct tcp_sock *tp, struct tcp_seg *seg);
-void tcp_recovery(struct tcp_sock *tp, const struct tcp_seginfo *s, struct tcp_ackstate *a, u64 now);
+void tcp_recovery(struct tcp_sock *tp, const struct tcp_seginfo *s, struct tcp_ackstate *a,
+		  u64 now);
 void tcp_enter_loss(struct tcp_sock *tp, u64 now); /* the RTO fired */
-void tcp_mtu_lost(struct tcp_sock *tp, u64 now); /* segments larger than the path are lost */
-void tcp_xmit_lost(struct tcp_sock *tp, u64 now); /* retransmits LOST ones as cwnd allows */
+void tcp_mtu_lost(struct tcp_sock *tp, u64 now);   /* segments larger than the path are lost */
+void tcp_xmit_lost(struct tcp_sock *tp, u64 now);  /* retransmits LOST ones as cwnd allows */
 
 /* ---- tcp_rack.c: RFC 8985 ---- */
-void tcp_rack_advance(struct tcp_sock *tp, const struct tcp_seg *seg, u64 now, struct tcp_ackstate *a);
+void tcp_rack_advance(struct tcp_sock *tp, const struct tcp_seg *seg, u64 now,
+		      struct tcp_ackstate *a);
 /* Marks what was sent long enough before the newest delivered one. */
 void tcp_rack_detect(struct tcp_sock *tp, u64 now);
 void tcp_rack_reo_timeout(struct tcp_sock *tp, u64 now);
@@ -543,7 +557,8 @@ void tcp_keep_arm(struct tcp_sock *tp, u64 now);
 /* In-window data; takes over p, whose data are the payload. */
 void tcp_data(struct tcp_sock *tp, struct pkt *p, struct tcp_seginfo *s, u64 now);
 void tcp_rq_add(struct tcp_sock *tp, struct pkt *p, u32 seq); /* in order: becomes readable */
-/* Appends the payload of p to the packet `last` if it is small and there is room; p is freed then. */
+/* Appends the payload of p to the packet `last` if it is small and there is room; p is freed then.
+ */
 bool tcp_coalesce(struct tcp_sock *tp, struct pkt *last, struct pkt *p);
 u32 tcp_truesize(const struct pkt *p);
 void tcp_ooo_add(struct tcp_sock *tp, struct pkt *p, u32 seq);
@@ -561,8 +576,8 @@ void tcp_listen_input(struct tcp_sock *lp, struct pkt *p, const struct ip_info *
 bool tcp_req_input(struct tcp_req *req, struct pkt *p, const struct ip_info *ip,
 		   struct tcp_seginfo *s, u64 now);
 void tcp_listen_timeout(struct tcp_sock *lp, u64 now); /* lock held: SYN-ACKs again */
-void tcp_listen_close(struct tcp_sock *lp); /* lock held, released and taken again */
-void tcp_req_free(struct tcp_req *req); /* last reference */
+void tcp_listen_close(struct tcp_sock *lp);	       /* lock held, released and taken again */
+void tcp_req_free(struct tcp_req *req);		       /* last reference */
 u32 tcp_cookie_make(const struct endpoint *local, const struct endpoint *remote, u32 irs, u16 mss,
 		    u64 now, u16 *mss_used);
 /* The MSS, or 0: not one of ours, or too old. */
@@ -574,7 +589,8 @@ void tcp_cookie_ts_read(u32 tsecr, bool *sack, bool *ws, u8 *wscale);
 /* ---- tcp_timewait.c ---- */
 void tcp_tw_init(void);
 void tcp_timewait(struct tcp_sock *tp, u64 now); /* leaves a tcp_tw behind; tcp_done(tp) */
-/* True: a SYN that may reuse the pair, p was not taken: it is for a listener, with *iss_hint as ISN. */
+/* True: a SYN that may reuse the pair, p was not taken: it is for a listener, with *iss_hint as
+ * ISN. */
 bool tcp_tw_input(struct tcp_tw *tw, struct pkt *p, struct tcp_seginfo *s, u64 now, u32 *iss_hint);
 void tcp_tw_free(struct tcp_tw *tw);
 

@@ -1,8 +1,10 @@
 /*
- * tcp_isn.c - numbers that a stranger must not guess: initial sequence numbers (RFC 6528), timestamp offsets (RFC 7323, 5.4).
+ * tcp_isn.c - numbers that a stranger must not guess: initial sequence numbers (RFC 6528),
+ * timestamp offsets (RFC 7323, 5.4).
  *
- * The keyed hash is SipHash-2-4 (Aumasson, Bernstein 2012), each purpose with a key of its own. Keys are drawn again after
- * a restore from a snapshot only if tcp_keys_init() is called again: connections then keep what they have.
+ * The keyed hash is SipHash-2-4 (Aumasson, Bernstein 2012), each purpose with a key of its own.
+ * Keys are drawn again after a restore from a snapshot only if tcp_keys_init() is called again:
+ * connections then keep what they have.
  */
 #include "libos/net/tcp_internal.h"
 
@@ -35,8 +37,8 @@ static void sip_round(u64 v[4])
 u64 tcp_siphash(u32 which, const void *data, size_t n)
 {
 	const u64 *k = keys[which];
-	u64 v[4] = { k[0] ^ 0x736f6d6570736575, k[1] ^ 0x646f72616e646f6d,
-		     k[0] ^ 0x6c7967656e657261, k[1] ^ 0x7465646279746573 };
+	u64 v[4] = {k[0] ^ 0x736f6d6570736575, k[1] ^ 0x646f72616e646f6d, k[0] ^ 0x6c7967656e657261,
+		    k[1] ^ 0x7465646279746573};
 	const u8 *p = data;
 	u64 m, last = (u64)n << 56;
 
@@ -65,16 +67,17 @@ u32 tcp_isn(const struct endpoint *local, const struct endpoint *remote, u64 now
 	struct {
 		struct netaddr l, r;
 		u16 lp, rp;
-	} in = { local->addr, remote->addr, local->port, remote->port };
+	} in = {local->addr, remote->addr, local->port, remote->port};
 
 	_Static_assert(sizeof(in) == 44, "no padding is hashed");
 	return (u32)tcp_siphash(KEY_ISN, &in, sizeof(in)) + (u32)(now >> 12);
 }
 
-/* Without ports: a later connection between the same hosts goes on with the clock of the former (RFC 6191). */
+/* Without ports: a later connection between the same hosts goes on with the clock of the former
+ * (RFC 6191). */
 u32 tcp_ts_offset(const struct netaddr *local, const struct netaddr *remote)
 {
-	struct netaddr in[2] = { *local, *remote };
+	struct netaddr in[2] = {*local, *remote};
 
 	return (u32)tcp_siphash(KEY_TS, in, sizeof(in));
 }

@@ -1,8 +1,10 @@
 /*
- * tcp_listen.c - listeners: SYNs, half-open connections, and their promotion to children in the accept queue.
+ * tcp_listen.c - listeners: SYNs, half-open connections, and their promotion to children in the
+ * accept queue.
  *
- * A half-open connection is a struct tcp_req, small, because strangers make them; there are at most as many as the
- * backlog, and beyond that SYN cookies. All of a listener's requests share its timer.
+ * A half-open connection is a struct tcp_req, small, because strangers make them; there are at most
+ * as many as the backlog, and beyond that SYN cookies. All of a listener's requests share its
+ * timer.
  */
 #include "libos/net/tcp_internal.h"
 
@@ -25,7 +27,8 @@ static void send_synack(struct tcp_sock *lp, struct tcp_req *r, u32 tsval)
 		.tos = lp->opts.tos,
 	};
 
-	a.opt_len = tcp_put_syn_options(a.opt, r->adv_mss, r->sack, r->ts, tsval, r->tsval, r->wscale, r->rcv_wscale);
+	a.opt_len = tcp_put_syn_options(a.opt, r->adv_mss, r->sack, r->ts, tsval, r->tsval,
+					r->wscale, r->rcv_wscale);
 	tcp_reply(&a);
 }
 
@@ -58,8 +61,8 @@ static bool req_fill(struct tcp_sock *lp, struct tcp_req *r, const struct ip_inf
 
 	r->node.kind = TCP_KIND_REQ;
 	r->node.refs = 1;
-	r->node.local = (struct endpoint){ ip->dst, s->dport };
-	r->node.remote = (struct endpoint){ ip->src, s->sport };
+	r->node.local = (struct endpoint){ip->dst, s->dport};
+	r->node.remote = (struct endpoint){ip->src, s->sport};
 	if (route_lookup(&ip->src, &ip->dst, &rt))
 		return false;
 	mss = min(rt.mtu, 65535u) - rt.hdr_len - sizeof(struct tcp_hdr);
@@ -98,9 +101,10 @@ static void req_kill(struct tcp_sock *lp, struct tcp_req *r)
 	tcp_node_put(&r->node);
 }
 
-static void send_cookie(struct tcp_sock *lp, const struct ip_info *ip, const struct tcp_seginfo *s, u64 now)
+static void send_cookie(struct tcp_sock *lp, const struct ip_info *ip, const struct tcp_seginfo *s,
+			u64 now)
 {
-	struct tcp_req r = { .listener = lp };
+	struct tcp_req r = {.listener = lp};
 	u32 tsval;
 
 	if (!req_fill(lp, &r, ip, s, now))
@@ -146,8 +150,8 @@ static void listen_syn(struct tcp_sock *lp, const struct ip_info *ip, const stru
 }
 
 /* The connection that a request becomes, established, with one reference for the accept queue. */
-static struct tcp_sock *make_child(struct tcp_sock *lp, struct tcp_req *r, const struct tcp_seginfo *s,
-				   bool hashed, u64 now)
+static struct tcp_sock *make_child(struct tcp_sock *lp, struct tcp_req *r,
+				   const struct tcp_seginfo *s, bool hashed, u64 now)
 {
 	struct tcp_sock *c = tcp_create(lp->family);
 
@@ -211,9 +215,10 @@ static void child_input(struct tcp_sock *c, struct pkt *p, struct tcp_seginfo *s
 }
 
 /* An ACK out of the blue: is its number a cookie of ours? */
-static bool listen_cookie(struct tcp_sock *lp, struct pkt *p, const struct ip_info *ip, struct tcp_seginfo *s, u64 now)
+static bool listen_cookie(struct tcp_sock *lp, struct pkt *p, const struct ip_info *ip,
+			  struct tcp_seginfo *s, u64 now)
 {
-	struct tcp_req r = { .listener = lp };
+	struct tcp_req r = {.listener = lp};
 	struct tcp_sock *c;
 	u16 mss;
 
@@ -246,8 +251,8 @@ static bool listen_cookie(struct tcp_sock *lp, struct pkt *p, const struct ip_in
 	return true;
 }
 
-void tcp_listen_input(struct tcp_sock *lp, struct pkt *p, const struct ip_info *ip, struct tcp_seginfo *s,
-		      u32 iss_hint, u64 now)
+void tcp_listen_input(struct tcp_sock *lp, struct pkt *p, const struct ip_info *ip,
+		      struct tcp_seginfo *s, u32 iss_hint, u64 now)
 {
 	spin_lock(&lp->lock);
 	if (lp->state != TCP_LISTEN) {
@@ -265,9 +270,10 @@ void tcp_listen_input(struct tcp_sock *lp, struct pkt *p, const struct ip_info *
 	pkt_free(p);
 }
 
-/* RFC 9293, 3.10.7.4 in SYN-RECEIVED: true if the segment is the ACK that completes the handshake. */
-static bool req_check(struct tcp_sock *lp, struct tcp_req *r, const struct ip_info *ip, const struct tcp_seginfo *s,
-		      u64 now)
+/* RFC 9293, 3.10.7.4 in SYN-RECEIVED: true if the segment is the ACK that completes the handshake.
+ */
+static bool req_check(struct tcp_sock *lp, struct tcp_req *r, const struct ip_info *ip,
+		      const struct tcp_seginfo *s, u64 now)
 {
 	u32 rcv_nxt = r->irs + 1;
 
@@ -311,7 +317,8 @@ static bool deferred(const struct tcp_sock *lp, const struct tcp_req *r, u64 now
 	return lp->opts.defer_accept_s && now - r->created < lp->opts.defer_accept_s * NSEC_PER_SEC;
 }
 
-bool tcp_req_input(struct tcp_req *r, struct pkt *p, const struct ip_info *ip, struct tcp_seginfo *s, u64 now)
+bool tcp_req_input(struct tcp_req *r, struct pkt *p, const struct ip_info *ip,
+		   struct tcp_seginfo *s, u64 now)
 {
 	struct tcp_sock *lp = r->listener, *c;
 
@@ -349,7 +356,7 @@ void tcp_listen_timeout(struct tcp_sock *lp, u64 now)
 	struct tcp_req *r, *n;
 	u64 next = NEVER;
 
-	list_for_each_entry_safe(r, n, &lp->reqs, link) {
+	list_for_each_entry_safe (r, n, &lp->reqs, link) {
 		if (r->next <= now) {
 			if (r->retries >= TCP_SYNACK_RETRIES) {
 				req_kill(lp, r);
@@ -374,7 +381,7 @@ void tcp_listen_close(struct tcp_sock *lp)
 	while (!list_empty(&lp->reqs))
 		req_kill(lp, list_first(&lp->reqs, struct tcp_req, link));
 	list_init(&children);
-	list_for_each_entry_safe(c, n, &lp->acceptq, acc_link)
+	list_for_each_entry_safe (c, n, &lp->acceptq, acc_link)
 		list_move_tail(&c->acc_link, &children);
 	lp->nr_accept = 0;
 	tcp_unlock(lp);

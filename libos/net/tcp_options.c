@@ -1,5 +1,6 @@
 /*
- * tcp_options.c - the header's options, read strictly and written (RFC 9293, 3.1; 2018; 2883; 7323).
+ * tcp_options.c - the header's options, read strictly and written (RFC 9293, 3.1; 2018; 2883;
+ * 7323).
  */
 #include "libos/net/tcp_internal.h"
 
@@ -58,7 +59,8 @@ static void parse_one(const u8 *o, u32 len, struct tcp_seginfo *s)
 			break;
 		s->nr_sack = 0;
 		for (u32 i = 2; i + 8 <= len && s->nr_sack < 4; i += 8)
-			s->sack[s->nr_sack++] = (struct tcp_sackblk){ get32(o + i), get32(o + i + 4) };
+			s->sack[s->nr_sack++] =
+				(struct tcp_sackblk){get32(o + i), get32(o + i + 4)};
 		break;
 	}
 }
@@ -136,7 +138,8 @@ u32 tcp_put_ts(u8 *o, u32 tsval, u32 tsecr)
 	return 12;
 }
 
-u32 tcp_put_syn_options(u8 *o, u16 mss, bool sack, bool ts, u32 tsval, u32 tsecr, bool ws, u8 wscale)
+u32 tcp_put_syn_options(u8 *o, u16 mss, bool sack, bool ts, u32 tsval, u32 tsecr, bool ws,
+			u8 wscale)
 {
 	u32 n = 4;
 
@@ -185,7 +188,8 @@ u32 tcp_sack_len(const struct tcp_sock *tp, u32 used)
 u32 tcp_put_sack(struct tcp_sock *tp, u8 *o, u32 used)
 {
 	u32 n = sack_count(tp, used), i = 0;
-	u32 below = tp->run_stamp + 1; /* stamps are given in turn: the next one must be older than this */
+	u32 below = tp->run_stamp +
+		    1; /* stamps are given in turn: the next one must be older than this */
 
 	if (!n)
 		return 0;
@@ -202,7 +206,7 @@ u32 tcp_put_sack(struct tcp_sock *tp, u8 *o, u32 used)
 	for (; i < n; i++) {
 		struct tcp_run *r, *best = NULL;
 
-		list_for_each_entry(r, &tp->runs, link)
+		list_for_each_entry (r, &tp->runs, link)
 			if (seq_lt(r->stamp, below) && (!best || seq_gt(r->stamp, best->stamp)))
 				best = r;
 		if (!best) { /* not reached: stamps differ */

@@ -1,7 +1,9 @@
 /*
- * tcp_output.c - segments on their way out: what may be sent (RFC 9293, 3.8.6; RFC 896; RFC 5681) and how it looks.
+ * tcp_output.c - segments on their way out: what may be sent (RFC 9293, 3.8.6; RFC 896; RFC 5681)
+ * and how it looks.
  *
- * What ip_output() did not take (-ENOBUFS) counts as not sent: it is tried again at the next ACK, or a little later.
+ * What ip_output() did not take (-ENOBUFS) counts as not sent: it is tried again at the next ACK,
+ * or a little later.
  */
 #include "libos/net/tcp_internal.h"
 
@@ -24,7 +26,8 @@ int tcp_route(struct tcp_sock *tp)
 	return 0;
 }
 
-/* Segment sizes follow the path's MTU, the peer's MSS and the options in every segment (RFC 6691). */
+/* Segment sizes follow the path's MTU, the peer's MSS and the options in every segment (RFC 6691).
+ */
 void tcp_sync_mss(struct tcp_sock *tp)
 {
 	u32 path = tp->route.mtu - tp->route.hdr_len - sizeof(struct tcp_hdr), mss;
@@ -52,8 +55,8 @@ u32 tcp_recv_window(const struct tcp_sock *tp)
 }
 
 /*
- * The window never shrinks (RFC 9293, 3.8.6), and opens only by pieces that are worth a segment (3.8.6.2.2).
- * Remembers what was offered.
+ * The window never shrinks (RFC 9293, 3.8.6), and opens only by pieces that are worth a segment
+ * (3.8.6.2.2). Remembers what was offered.
  */
 u16 tcp_select_window(struct tcp_sock *tp, bool syn)
 {
@@ -89,8 +92,8 @@ static void ack_was_sent(struct tcp_sock *tp)
 }
 
 /* Header, options, len bytes of the queue from seq, and out. */
-static int send_segment(struct tcp_sock *tp, u32 seq, u32 len, u8 flags, const u8 *opt, u32 opt_len, u16 wnd,
-			u32 mss)
+static int send_segment(struct tcp_sock *tp, u32 seq, u32 len, u8 flags, const u8 *opt, u32 opt_len,
+			u16 wnd, u32 mss)
 {
 	const struct endpoint *l = &tp->node.local, *r = &tp->node.remote;
 	struct pkt *p = pkt_alloc(PKT_HEADROOM);
@@ -112,7 +115,8 @@ static int send_segment(struct tcp_sock *tp, u32 seq, u32 len, u8 flags, const u
 	h->off = (sizeof(*h) + opt_len) / 4 << 4;
 	h->wnd = net16(wnd);
 	h->urp = 0;
-	if (unlikely(tp->urg_out) && seq_lt(seq, tp->snd_up) && tp->snd_up - seq <= 0xffff && !(flags & TCPF_SYN)) {
+	if (unlikely(tp->urg_out) && seq_lt(seq, tp->snd_up) && tp->snd_up - seq <= 0xffff &&
+	    !(flags & TCPF_SYN)) {
 		flags |= TCPF_URG;
 		h->urp = net16(tp->snd_up - seq);
 	}
@@ -122,7 +126,8 @@ static int send_segment(struct tcp_sock *tp, u32 seq, u32 len, u8 flags, const u
 	p->csum_start = (u8 *)h - nbuf_addr(p->head);
 	p->csum_offset = offsetof(struct tcp_hdr, csum);
 	p->gso_size = len > mss ? mss : 0;
-	err = ip_output(p, &tp->route, &l->addr, &r->addr, IPPROTO_TCP, tp->opts.ttl ?: 64, tp->opts.tos, IP_DF);
+	err = ip_output(p, &tp->route, &l->addr, &r->addr, IPPROTO_TCP, tp->opts.ttl ?: 64,
+			tp->opts.tos, IP_DF);
 	if (!err)
 		tp->segs_out++;
 	return err;
@@ -142,7 +147,8 @@ int tcp_transmit(struct tcp_sock *tp, u32 seq, u32 len, u8 flags, u64 now)
 	if (unlikely(tp->sack_ok && (tp->nr_runs || tp->dsack_ok)) && !(flags & TCPF_RST))
 		n += tcp_put_sack(tp, opt + n, n);
 	wnd = tcp_select_window(tp, false);
-	err = send_segment(tp, seq, len, flags | TCPF_ACK, opt, n, wnd, tp->mss + (tp->ts_ok ? 12 : 0) - n);
+	err = send_segment(tp, seq, len, flags | TCPF_ACK, opt, n, wnd,
+			   tp->mss + (tp->ts_ok ? 12 : 0) - n);
 	if (err) {
 		tp->retry_ns = min(max(tp->retry_ns * 2, RETRY_MIN), RETRY_MAX);
 		return err;
@@ -179,7 +185,8 @@ void tcp_ack_check(struct tcp_sock *tp, u64 now)
 	if (!tp->ack_now) {
 		if (!tp->ack_delayed)
 			return;
-		if (!(tp->quick && !tp->pingpong) && tp->rcv_nxt - tp->rcv_wup <= tp->rcv_mss && !tp->nr_runs) {
+		if (!(tp->quick && !tp->pingpong) && tp->rcv_nxt - tp->rcv_wup <= tp->rcv_mss &&
+		    !tp->nr_runs) {
 			if (tp->dl[DL_DELACK] == NEVER)
 				tcp_deadline(tp, DL_DELACK, now + TCP_DELACK);
 			return;
@@ -213,14 +220,17 @@ void tcp_send_syn(struct tcp_sock *tp, u64 now)
 		return; /* the timer tries again */
 	if (!reply) {
 		tp->rcv_wscale = choose_wscale(tp);
-		n = tcp_put_syn_options(opt, tp->adv_mss, true, true, tcp_ts(now, tp->ts_off), 0, true, tp->rcv_wscale);
+		n = tcp_put_syn_options(opt, tp->adv_mss, true, true, tcp_ts(now, tp->ts_off), 0,
+					true, tp->rcv_wscale);
 	} else {
-		n = tcp_put_syn_options(opt, tp->adv_mss, tp->sack_ok, tp->ts_ok, tcp_ts(now, tp->ts_off),
-					tp->ts_recent, tp->ws_ok, tp->rcv_wscale);
+		n = tcp_put_syn_options(opt, tp->adv_mss, tp->sack_ok, tp->ts_ok,
+					tcp_ts(now, tp->ts_off), tp->ts_recent, tp->ws_ok,
+					tp->rcv_wscale);
 	}
 	tp->snd_nxt = tp->iss + 1;
 	tp->last_snd = now;
-	send_segment(tp, tp->iss, 0, TCPF_SYN | (reply ? TCPF_ACK : 0), opt, n, tcp_select_window(tp, true), 65535);
+	send_segment(tp, tp->iss, 0, TCPF_SYN | (reply ? TCPF_ACK : 0), opt, n,
+		     tcp_select_window(tp, true), 65535);
 }
 
 /* Out of the window to the left: the peer must answer with an ACK (RFC 9293, 3.8.4, 3.8.6.1). */
@@ -273,7 +283,8 @@ int tcp_retransmit(struct tcp_sock *tp, struct tcp_seg *seg, u32 len, u64 now)
 	return 0;
 }
 
-/* Nagle (RFC 896) as Minshall amended it: one small segment in flight; TCP_CORK and MSG_MORE: none at all. */
+/* Nagle (RFC 896) as Minshall amended it: one small segment in flight; TCP_CORK and MSG_MORE: none
+ * at all. */
 static bool hold_small(const struct tcp_sock *tp)
 {
 	if (tp->fin_queued || (tp->urg_out && seq_gt(tp->snd_up, tp->snd_nxt)))

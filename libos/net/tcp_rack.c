@@ -1,5 +1,6 @@
 /*
- * tcp_rack.c - RACK and tail loss probes (RFC 8985): losses told by time of sending instead of by counting.
+ * tcp_rack.c - RACK and tail loss probes (RFC 8985): losses told by time of sending instead of by
+ * counting.
  */
 #include "libos/net/tcp_internal.h"
 
@@ -13,7 +14,8 @@ static bool sent_before(u64 sent_a, u32 end_a, u64 sent_b, u32 end_b)
 	return sent_a < sent_b || (sent_a == sent_b && seq_lt(end_a, end_b));
 }
 
-void tcp_rack_advance(struct tcp_sock *tp, const struct tcp_seg *seg, u64 now, struct tcp_ackstate *a)
+void tcp_rack_advance(struct tcp_sock *tp, const struct tcp_seg *seg, u64 now,
+		      struct tcp_ackstate *a)
 {
 	u64 rtt = now - seg->sent;
 
@@ -49,7 +51,7 @@ void tcp_rack_detect(struct tcp_sock *tp, u64 now)
 	tcp_deadline_off(tp, DL_REO);
 	if (!tp->rack_sent)
 		return;
-	list_for_each_entry(seg, &tp->segs, link) {
+	list_for_each_entry (seg, &tp->segs, link) {
 		u64 due = seg->sent + tp->rack_rtt + reo;
 
 		if (seg->flags & SEG_SACKED || (seg->flags & (SEG_LOST | SEG_RETRANS)) == SEG_LOST)
@@ -74,8 +76,8 @@ void tcp_tlp_arm(struct tcp_sock *tp, u64 now)
 	u64 pto = 2 * tp->srtt;
 
 	tcp_deadline_off(tp, DL_TLP);
-	if (tp->ca_state != CA_OPEN || !tp->sack_ok || tp->sacked || tp->lost || tp->tlp_out || !tp->srtt ||
-	    tp->snd_una == tp->snd_nxt)
+	if (tp->ca_state != CA_OPEN || !tp->sack_ok || tp->sacked || tp->lost || tp->tlp_out ||
+	    !tp->srtt || tp->snd_una == tp->snd_nxt)
 		return;
 	/* a single segment: its ACK may be delayed (7.2) */
 	pto += tp->snd_nxt - tp->snd_una <= tp->mss ? TCP_RTO_MIN : TLP_MIN;
@@ -110,7 +112,8 @@ void tcp_tlp_timeout(struct tcp_sock *tp, u64 now)
 
 void tcp_tlp_ack(struct tcp_sock *tp, const struct tcp_ackstate *a, u32 ack)
 {
-	/* a duplicate: the window to tolerate reordering grows, for some recoveries (6.2, step 4) */
+	/* a duplicate: the window to tolerate reordering grows, for some recoveries (6.2, step 4)
+	 */
 	if (a->dsack && seq_gt(tp->snd_una, tp->reo_round)) {
 		tp->reo_round = tp->snd_nxt;
 		tp->reo_mult = min(tp->reo_mult + 1, 64u);

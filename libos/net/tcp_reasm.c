@@ -1,8 +1,9 @@
 /*
  * tcp_reasm.c - segments that came before those in front of them: gap-free runs, in order.
  *
- * Runs are few even when packets are many, so a list does. Both are bounded: the number of runs, and the memory by
- * the receive buffer; what is too much is dropped and comes again (RFC 2018, 8 allows it).
+ * Runs are few even when packets are many, so a list does. Both are bounded: the number of runs,
+ * and the memory by the receive buffer; what is too much is dropped and comes again (RFC 2018, 8
+ * allows it).
  */
 #include "libos/net/tcp_internal.h"
 
@@ -25,7 +26,7 @@ static void run_free(struct tcp_sock *tp, struct tcp_run *r)
 {
 	struct pkt *p, *n;
 
-	list_for_each_entry_safe(p, n, &r->pkts, link)
+	list_for_each_entry_safe (p, n, &r->pkts, link)
 		ooo_drop_pkt(tp, p);
 	list_del(&r->link);
 	tp->nr_runs--;
@@ -50,7 +51,7 @@ void tcp_dsack(struct tcp_sock *tp, u32 start, u32 end)
 {
 	if (!tp->sack_ok)
 		return;
-	tp->dsack = (struct tcp_sackblk){ start, end };
+	tp->dsack = (struct tcp_sackblk){start, end};
 	tp->dsack_ok = true;
 }
 
@@ -70,7 +71,8 @@ static void run_append(struct tcp_sock *tp, struct tcp_run *r, struct pkt *p)
 	list_add_tail(&p->link, &r->pkts);
 }
 
-/* The run that seq stands in or right behind; *before: the last one that begins at or before seq, or the list's head. */
+/* The run that seq stands in or right behind; *before: the last one that begins at or before seq,
+ * or the list's head. */
 static struct tcp_run *run_find(struct tcp_sock *tp, u32 seq, struct list_head **before)
 {
 	for (struct list_head *l = tp->runs.prev; l != &tp->runs; l = l->prev) {
@@ -98,7 +100,8 @@ static struct tcp_run *run_new(struct tcp_sock *tp, u32 seq, struct list_head *b
 	return r;
 }
 
-/* Followers that r has reached: swallowed if p covers them, else joined; p is cut in front of the last one. */
+/* Followers that r has reached: swallowed if p covers them, else joined; p is cut in front of the
+ * last one. */
 static struct tcp_run *runs_reached(struct tcp_sock *tp, struct tcp_run *r, struct pkt *p, u32 *end)
 {
 	while (r->link.next != &tp->runs) {
@@ -156,7 +159,7 @@ void tcp_ooo_add(struct tcp_sock *tp, struct pkt *p, u32 seq)
 	if (joined) {
 		struct pkt *q, *n;
 
-		list_for_each_entry_safe(q, n, &joined->pkts, link)
+		list_for_each_entry_safe (q, n, &joined->pkts, link)
 			list_move_tail(&q->link, &r->pkts);
 		r->end = joined->end;
 		run_free(tp, joined);
@@ -173,7 +176,7 @@ void tcp_ooo_drain(struct tcp_sock *tp)
 			return;
 		if (seq_lt(r->seq, tp->rcv_nxt))
 			tcp_dsack(tp, r->seq, seq_lt(r->end, tp->rcv_nxt) ? r->end : tp->rcv_nxt);
-		list_for_each_entry_safe(p, n, &r->pkts, link) {
+		list_for_each_entry_safe (p, n, &r->pkts, link) {
 			u32 seq = tcp_cb(p)->seq;
 
 			if (seq_le(tcp_cb(p)->end, tp->rcv_nxt))

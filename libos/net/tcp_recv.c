@@ -1,5 +1,6 @@
 /*
- * tcp_recv.c - received data: into the queue, out to the socket, and the window and buffer that follow.
+ * tcp_recv.c - received data: into the queue, out to the socket, and the window and buffer that
+ * follow.
  */
 #include "libos/net/tcp_internal.h"
 
@@ -13,8 +14,8 @@ u32 tcp_truesize(const struct pkt *p)
 }
 
 /*
- * Half of the free buffer: a segment costs more memory than its bytes. When buffers are scarce the window does
- * not open beyond a few segments.
+ * Half of the free buffer: a segment costs more memory than its bytes. When buffers are scarce the
+ * window does not open beyond a few segments.
  */
 u32 tcp_win_space(const struct tcp_sock *tp)
 {
@@ -87,7 +88,8 @@ static void measure_mss(struct tcp_sock *tp, u32 len)
 		tp->rcv_mss = len;
 }
 
-static void data_in_order(struct tcp_sock *tp, struct pkt *p, struct tcp_seginfo *s, bool fin, u64 now)
+static void data_in_order(struct tcp_sock *tp, struct pkt *p, struct tcp_seginfo *s, bool fin,
+			  u64 now)
 {
 	u32 seq = s->seq, n = p->total;
 
@@ -156,7 +158,8 @@ void tcp_data(struct tcp_sock *tp, struct pkt *p, struct tcp_seginfo *s, u64 now
 		u32 old = tp->rcv_nxt - seq;
 
 		tp->ack_now = true;
-		tcp_dsack(tp, seq, seq_lt(seq + p->total, tp->rcv_nxt) ? seq + p->total : tp->rcv_nxt);
+		tcp_dsack(tp, seq,
+			  seq_lt(seq + p->total, tp->rcv_nxt) ? seq + p->total : tp->rcv_nxt);
 		if (old > p->total || (old == p->total && !fin)) {
 			pkt_free(p);
 			return;
@@ -164,7 +167,8 @@ void tcp_data(struct tcp_sock *tp, struct pkt *p, struct tcp_seginfo *s, u64 now
 		pkt_pull(p, old);
 		s->seq = tp->rcv_nxt;
 	}
-	/* a window of tiny segments can cost more than the buffer: the farthest go first, then this one */
+	/* a window of tiny segments can cost more than the buffer: the farthest go first, then this
+	 * one */
 	if (p->total && tp->rmem > tp->opts.rcvbuf) {
 		tcp_ooo_prune(tp);
 		if (tp->rmem > tp->opts.rcvbuf + tp->opts.rcvbuf / 4) {
@@ -217,7 +221,8 @@ static struct pkt *share(const struct pkt *p, u32 skip, u32 n)
 	return q;
 }
 
-/* Bytes that a read may take before the urgent mark; at the mark the byte itself is skipped (tcp(7)). */
+/* Bytes that a read may take before the urgent mark; at the mark the byte itself is skipped
+ * (tcp(7)). */
 static size_t before_mark(struct tcp_sock *tp, size_t max)
 {
 	if (likely(!tp->urg_valid))
@@ -282,7 +287,7 @@ size_t tcp_recv_peek(struct tcp_sock *tp, struct list_head *list, size_t skip, s
 
 	spin_lock(&tp->lock);
 	max = skip ? max : before_mark(tp, max);
-	list_for_each_entry(p, &tp->rq, link) {
+	list_for_each_entry (p, &tp->rq, link) {
 		struct pkt *q;
 
 		if (skip >= p->total) {
@@ -321,7 +326,8 @@ void tcp_recv_untake(struct tcp_sock *tp, struct list_head *list)
 	tcp_unlock(tp);
 }
 
-/* The receiver's view of the round trip: timestamps that come back, else the time that a window takes. */
+/* The receiver's view of the round trip: timestamps that come back, else the time that a window
+ * takes. */
 void tcp_drs_rtt(struct tcp_sock *tp, const struct tcp_seginfo *s, u64 now)
 {
 	u64 rtt = 0;
@@ -339,12 +345,14 @@ void tcp_drs_rtt(struct tcp_sock *tp, const struct tcp_seginfo *s, u64 now)
 		tp->drs_rtt_time = now;
 	}
 	if (rtt)
-		tp->drs_rtt = !tp->drs_rtt || rtt < tp->drs_rtt ? rtt : tp->drs_rtt - tp->drs_rtt / 8 + rtt / 8;
+		tp->drs_rtt = !tp->drs_rtt || rtt < tp->drs_rtt
+				      ? rtt
+				      : tp->drs_rtt - tp->drs_rtt / 8 + rtt / 8;
 }
 
 /*
- * Dynamic right-sizing: what the user took in one round trip is about the sender's window; offer twice that, so that it
- * is never what limits, as long as buffers are plenty.
+ * Dynamic right-sizing: what the user took in one round trip is about the sender's window; offer
+ * twice that, so that it is never what limits, as long as buffers are plenty.
  */
 static void autotune(struct tcp_sock *tp, u64 now)
 {
@@ -357,7 +365,8 @@ static void autotune(struct tcp_sock *tp, u64 now)
 
 		tp->drs_space = used;
 		if (!tp->opts.rcvbuf_set && !tcp_pressure())
-			tp->opts.rcvbuf = max(tp->opts.rcvbuf, tcp_buf_limit(min(want, (u64)TCP_RCVBUF_MAX)));
+			tp->opts.rcvbuf =
+				max(tp->opts.rcvbuf, tcp_buf_limit(min(want, (u64)TCP_RCVBUF_MAX)));
 	}
 	tp->drs_seq = tp->copied;
 	tp->drs_time = now;
@@ -374,7 +383,8 @@ void tcp_recv_consumed(struct tcp_sock *tp, size_t n)
 	autotune(tp, tp->last_rcv);
 	space = tcp_win_space(tp);
 	cur = tcp_recv_window(tp);
-	/* an update is worth a packet if the window at least doubles by segments, or an ACK is due anyway */
+	/* an update is worth a packet if the window at least doubles by segments, or an ACK is due
+	 * anyway */
 	if ((space >= 2 * cur && space - cur >= min(2 * (u32)tp->rcv_mss, tp->opts.rcvbuf / 4)) ||
 	    (tp->ack_delayed && tp->rcv_nxt - tp->rcv_wup > tp->rcv_mss))
 		tcp_send_ack(tp, clock_monotonic_ns());

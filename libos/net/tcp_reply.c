@@ -1,5 +1,6 @@
 /*
- * tcp_reply.c - segments that no connection sends: resets to nobody, SYN-ACKs, ACKs of TIME_WAIT; their limits.
+ * tcp_reply.c - segments that no connection sends: resets to nobody, SYN-ACKs, ACKs of TIME_WAIT;
+ * their limits.
  */
 #include "libos/net/tcp_internal.h"
 
@@ -38,14 +39,15 @@ int tcp_reply(struct tcp_reply *a)
 	p->flags |= PKT_CSUM_PARTIAL;
 	p->csum_start = (u8 *)h - nbuf_addr(p->head);
 	p->csum_offset = offsetof(struct tcp_hdr, csum);
-	return ip_output(p, rt, &a->local.addr, &a->remote.addr, IPPROTO_TCP, a->ttl ?: 64, a->tos, IP_DF);
+	return ip_output(p, rt, &a->local.addr, &a->remote.addr, IPPROTO_TCP, a->ttl ?: 64, a->tos,
+			 IP_DF);
 }
 
 void tcp_reply_rst(const struct ip_info *ip, const struct tcp_seginfo *s)
 {
 	struct tcp_reply a = {
-		.local = { ip->dst, s->dport },
-		.remote = { ip->src, s->sport },
+		.local = {ip->dst, s->dport},
+		.remote = {ip->src, s->sport},
 		.flags = TCPF_RST,
 	};
 
@@ -61,8 +63,8 @@ void tcp_reply_rst(const struct ip_info *ip, const struct tcp_seginfo *s)
 }
 
 /*
- * RFC 5961, 7: so many a second, for all connections. The number varies from second to second, so that it
- * tells a stranger nothing (CVE-2016-5696).
+ * RFC 5961, 7: so many a second, for all connections. The number varies from second to second, so
+ * that it tells a stranger nothing (CVE-2016-5696).
  */
 bool tcp_challenge_ok(u64 now)
 {

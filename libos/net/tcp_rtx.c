@@ -1,11 +1,11 @@
 /*
  * tcp_rtx.c - the scoreboard of what was sent, and the recovery of losses.
  *
- * Each sent range is a struct tcp_seg with flags: SACKED, LOST, RETRANS (sent again since it was lost). The counts
- * tp->sacked, lost, retrans give the pipe (RFC 6675). What is lost is decided by time (tcp_rack.c) if the peer
- * has SACK, else by duplicate ACKs (RFC 6582). During fast recovery cwnd follows proportional rate reduction (RFC 6937);
- * after a time-out it starts from one segment. A recovery that timestamps or D-SACKs show to have been needless
- * is taken back (RFC 3522, 4015).
+ * Each sent range is a struct tcp_seg with flags: SACKED, LOST, RETRANS (sent again since it was
+ * lost). The counts tp->sacked, lost, retrans give the pipe (RFC 6675). What is lost is decided by
+ * time (tcp_rack.c) if the peer has SACK, else by duplicate ACKs (RFC 6582). During fast recovery
+ * cwnd follows proportional rate reduction (RFC 6937); after a time-out it starts from one segment.
+ * A recovery that timestamps or D-SACKs show to have been needless is taken back (RFC 3522, 4015).
  */
 #include "libos/net/tcp_internal.h"
 
@@ -51,7 +51,7 @@ void tcp_segs_free(struct tcp_sock *tp)
 {
 	struct tcp_seg *s, *n;
 
-	list_for_each_entry_safe(s, n, &tp->segs, link)
+	list_for_each_entry_safe (s, n, &tp->segs, link)
 		tcp_seg_del(s);
 	tp->sacked = tp->lost = tp->retrans = tp->lost_unsent = 0;
 }
@@ -89,7 +89,7 @@ void tcp_segs_ack(struct tcp_sock *tp, u32 ack, struct tcp_ackstate *a, u64 now)
 {
 	struct tcp_seg *seg, *next;
 
-	list_for_each_entry_safe(seg, next, &tp->segs, link) {
+	list_for_each_entry_safe (seg, next, &tp->segs, link) {
 		u32 n;
 
 		if (seq_ge(seg->seq, ack))
@@ -116,7 +116,8 @@ void tcp_segs_ack(struct tcp_sock *tp, u32 ack, struct tcp_ackstate *a, u64 now)
 	}
 }
 
-static struct tcp_seg *mark_sacked(struct tcp_sock *tp, struct tcp_seg *seg, struct tcp_ackstate *a, u64 now)
+static struct tcp_seg *mark_sacked(struct tcp_sock *tp, struct tcp_seg *seg, struct tcp_ackstate *a,
+				   u64 now)
 {
 	struct tcp_seg *prev = list_entry(seg->link.prev, struct tcp_seg, link);
 	u32 n = seg->end - seg->seq;
@@ -143,7 +144,7 @@ static void sack_range(struct tcp_sock *tp, u32 start, u32 end, struct tcp_ackst
 {
 	struct tcp_seg *seg, *next;
 
-	list_for_each_entry_safe(seg, next, &tp->segs, link) {
+	list_for_each_entry_safe (seg, next, &tp->segs, link) {
 		if (seq_ge(seg->seq, end))
 			return;
 		if (seq_le(seg->end, start) || seg->flags & SEG_SACKED)
@@ -175,7 +176,8 @@ static bool is_dsack(const struct tcp_seginfo *s)
 	return s->nr_sack > 1 && seq_ge(b[0].start, b[1].start) && seq_le(b[0].end, b[1].end);
 }
 
-void tcp_segs_sack(struct tcp_sock *tp, const struct tcp_seginfo *s, struct tcp_ackstate *a, u64 now)
+void tcp_segs_sack(struct tcp_sock *tp, const struct tcp_seginfo *s, struct tcp_ackstate *a,
+		   u64 now)
 {
 	struct tcp_sackblk fresh[4];
 	u32 i = 0, n = 0;
@@ -191,7 +193,8 @@ void tcp_segs_sack(struct tcp_sock *tp, const struct tcp_seginfo *s, struct tcp_
 		struct tcp_sackblk b = s->sack[i];
 		bool known = false;
 
-		if (!seq_lt(b.start, b.end) || seq_lt(b.start, tp->snd_una) || seq_gt(b.end, tp->snd_nxt))
+		if (!seq_lt(b.start, b.end) || seq_lt(b.start, tp->snd_una) ||
+		    seq_gt(b.end, tp->snd_nxt))
 			continue;
 		fresh[n++] = b;
 		for (u32 j = 0; j < tp->nr_sack_cache && !known; j++) {
@@ -241,7 +244,8 @@ static void prr(struct tcp_sock *tp, const struct tcp_ackstate *a)
 
 	tp->prr_delivered += a->delivered;
 	if (pipe > tp->ssthresh) {
-		u64 share = ((u64)tp->prr_delivered * tp->ssthresh + tp->prr_base - 1) / tp->prr_base;
+		u64 share =
+			((u64)tp->prr_delivered * tp->ssthresh + tp->prr_base - 1) / tp->prr_base;
 
 		send = (s32)(u32)share - (s32)tp->prr_out;
 	} else {
@@ -263,7 +267,7 @@ static void undo(struct tcp_sock *tp)
 {
 	struct tcp_seg *seg;
 
-	list_for_each_entry(seg, &tp->segs, link)
+	list_for_each_entry (seg, &tp->segs, link)
 		seg->flags &= ~SEG_LOST;
 	tp->lost = tp->lost_unsent = 0;
 	tp->cwnd = max(tp->cwnd, tp->prior_cwnd);
@@ -273,12 +277,15 @@ static void undo(struct tcp_sock *tp)
 	tp->dupacks = 0;
 }
 
-/* Eifel detection: the ACK was for the original if it echoes a clock from before the retransmission. */
-static bool was_needless(const struct tcp_sock *tp, const struct tcp_seginfo *s, const struct tcp_ackstate *a)
+/* Eifel detection: the ACK was for the original if it echoes a clock from before the
+ * retransmission. */
+static bool was_needless(const struct tcp_sock *tp, const struct tcp_seginfo *s,
+			 const struct tcp_ackstate *a)
 {
 	if (!tp->undo_ok)
 		return false;
-	if (a->una_advanced && tp->retrans_ts && tp->ts_ok && s->ts && s->tsecr && seq_lt(s->tsecr, tp->retrans_ts))
+	if (a->una_advanced && tp->retrans_ts && tp->ts_ok && s->ts && s->tsecr &&
+	    seq_lt(s->tsecr, tp->retrans_ts))
 		return true;
 	/* every retransmission of the episode arrived as a duplicate */
 	return a->dsack && tp->retrans_ts && !tp->undo_retrans;
@@ -325,7 +332,8 @@ void tcp_recovery(struct tcp_sock *tp, const struct tcp_seginfo *s, struct tcp_a
 	if (was_needless(tp, s, a)) {
 		undo(tp);
 	} else if (tp->ca_state != CA_OPEN && seq_ge(tp->snd_una, tp->high_seq)) {
-		/* without SACK, duplicates of what was before the episode must not start another (RFC 6582, 4) */
+		/* without SACK, duplicates of what was before the episode must not start another
+		 * (RFC 6582, 4) */
 		leave_episode(tp);
 	}
 	if (tp->snd_una == tp->snd_nxt) {
@@ -347,7 +355,7 @@ void tcp_recovery(struct tcp_sock *tp, const struct tcp_seginfo *s, struct tcp_a
 
 void tcp_rack_reo_timeout(struct tcp_sock *tp, u64 now)
 {
-	struct tcp_ackstate a = { .prior_una = tp->snd_una };
+	struct tcp_ackstate a = {.prior_una = tp->snd_una};
 
 	tcp_rack_detect(tp, now);
 	if (!tp->lost_unsent)
@@ -380,7 +388,7 @@ void tcp_enter_loss(struct tcp_sock *tp, u64 now)
 	tp->nr_sack_cache = 0;
 	if (!tp->sack_ok)
 		tp->sacked = 0;
-	list_for_each_entry(seg, &tp->segs, link) {
+	list_for_each_entry (seg, &tp->segs, link) {
 		/* RFC 2018, 8: the receiver may have thrown away what it had announced */
 		if (reneged && seg->flags & SEG_SACKED) {
 			tp->sacked -= seg->end - seg->seq;
@@ -395,7 +403,7 @@ void tcp_mtu_lost(struct tcp_sock *tp, u64 now)
 {
 	struct tcp_seg *seg;
 
-	list_for_each_entry(seg, &tp->segs, link)
+	list_for_each_entry (seg, &tp->segs, link)
 		if (seg->end - seg->seq > tp->mss)
 			tcp_seg_mark_lost(tp, seg);
 	tp->cwnd = max(tp->cwnd, tcp_pipe(tp) + tp->mss);
@@ -406,7 +414,7 @@ void tcp_xmit_lost(struct tcp_sock *tp, u64 now)
 {
 	struct tcp_seg *seg;
 
-	list_for_each_entry(seg, &tp->segs, link) {
+	list_for_each_entry (seg, &tp->segs, link) {
 		u32 pipe = tcp_pipe(tp), room = tp->cwnd > pipe ? tp->cwnd - pipe : 0;
 		bool head = seg->seq == tp->snd_una;
 

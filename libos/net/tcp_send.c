@@ -29,7 +29,8 @@ ssize_t tcp_send_room(struct tcp_sock *tp)
 	spin_lock(&tp->lock);
 	r = send_state(tp);
 	if (!r) {
-		if (tp->wmem < tp->opts.sndbuf && tp->snd_end - tp->snd_nxt < tp->opts.notsent_lowat)
+		if (tp->wmem < tp->opts.sndbuf &&
+		    tp->snd_end - tp->snd_nxt < tp->opts.notsent_lowat)
 			r = tp->opts.sndbuf - tp->wmem;
 		else
 			tp->nospace = true;
@@ -93,7 +94,7 @@ out:
 
 int tcp_send_oob(struct tcp_sock *tp, u8 byte)
 {
-	struct pkt_frag f = { .nb = nbuf_alloc(), .off = 0, .len = 1 };
+	struct pkt_frag f = {.nb = nbuf_alloc(), .off = 0, .len = 1};
 	ssize_t r;
 
 	if (f.nb == NBUF_NONE)
@@ -125,7 +126,9 @@ u32 tcp_outq(struct tcp_sock *tp)
 	u32 n;
 
 	spin_lock(&tp->lock);
-	n = tp->state == TCP_CLOSE || tp->state == TCP_LISTEN || tp->state == TCP_SYN_SENT ? 0 : tp->snd_end - tp->snd_una;
+	n = tp->state == TCP_CLOSE || tp->state == TCP_LISTEN || tp->state == TCP_SYN_SENT
+		    ? 0
+		    : tp->snd_end - tp->snd_una;
 	if (n && tp->fin_queued)
 		n--;
 	tcp_unlock(tp);
@@ -137,7 +140,9 @@ u32 tcp_outq_unsent(struct tcp_sock *tp)
 	u32 n;
 
 	spin_lock(&tp->lock);
-	n = tp->state == TCP_CLOSE || tp->state == TCP_LISTEN || tp->state == TCP_SYN_SENT ? 0 : tp->snd_end - tp->snd_nxt;
+	n = tp->state == TCP_CLOSE || tp->state == TCP_LISTEN || tp->state == TCP_SYN_SENT
+		    ? 0
+		    : tp->snd_end - tp->snd_nxt;
 	if (n && tp->fin_queued)
 		n--;
 	tcp_unlock(tp);

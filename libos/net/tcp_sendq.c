@@ -1,8 +1,9 @@
 /*
  * tcp_sendq.c - the send queue: ranges of nbufs by sequence number, and their way into packets.
  *
- * Packets refer to the nbufs, so nothing is copied for a retransmission; a nbuf lives until the last packet and
- * the queue let go of it. Few bytes are copied instead, so that one buffer carries the whole packet.
+ * Packets refer to the nbufs, so nothing is copied for a retransmission; a nbuf lives until the
+ * last packet and the queue let go of it. Few bytes are copied instead, so that one buffer carries
+ * the whole packet.
  */
 #include "libos/net/tcp_internal.h"
 
@@ -37,7 +38,8 @@ int tcp_sq_append(struct tcp_sock *tp, const struct pkt_frag *f)
 	u32 end = c ? c->off + c->len : 0;
 	int err;
 
-	/* a small piece goes behind the last one: bytes there are nobody's if the nbuf is ours alone */
+	/* a small piece goes behind the last one: bytes there are nobody's if the nbuf is ours
+	 * alone */
 	if (c && c->nb != f->nb && f->len <= NBUF_SIZE - end && f->len <= NBUF_SIZE / 2 &&
 	    (c->own || nbuf_refs(c->nb) == 1)) {
 		memcpy(nbuf_addr(c->nb) + end, nbuf_addr(f->nb) + f->off, f->len);
@@ -58,7 +60,7 @@ int tcp_sq_append(struct tcp_sock *tp, const struct pkt_frag *f)
 			return err;
 		}
 	}
-	*chunk_at(q, q->len++) = (struct tcp_chunk){ tp->snd_end, f->nb, f->off, f->len, false };
+	*chunk_at(q, q->len++) = (struct tcp_chunk){tp->snd_end, f->nb, f->off, f->len, false};
 	tp->wmem += NBUF_SIZE;
 	return 0;
 }

@@ -1,7 +1,9 @@
 /*
- * tcp_table.c - the tables in which segments find their connection: pairs of endpoints, and listeners by port.
+ * tcp_table.c - the tables in which segments find their connection: pairs of endpoints, and
+ * listeners by port.
  *
- * Buckets have locks of their own, leaves: nothing else is locked under them. A look-up returns with a reference.
+ * Buckets have locks of their own, leaves: nothing else is locked under them. A look-up returns
+ * with a reference.
  */
 #include "libos/net/tcp_internal.h"
 
@@ -56,7 +58,8 @@ u32 tcp_hash(const struct endpoint *l, const struct endpoint *r)
 	u64 ports = (u64)l->port << 16 | r->port | (u64)l->addr.family << 32;
 	u64 h = mix(addr_word(&r->addr, 0) ^ hash_key[0], addr_word(&l->addr, 0) ^ hash_key[1]);
 
-	h = mix(h ^ addr_word(&r->addr, 1) ^ ports, addr_word(&l->addr, 1) ^ hash_key[0] ^ 0x9e3779b97f4a7c15);
+	h = mix(h ^ addr_word(&r->addr, 1) ^ ports,
+		addr_word(&l->addr, 1) ^ hash_key[0] ^ 0x9e3779b97f4a7c15);
 	return h ^ h >> 32;
 }
 
@@ -262,8 +265,8 @@ static u32 collect(u32 i, struct tcp_hnode **v, u32 max)
 }
 
 /*
- * Half-open connections and those in TIME_WAIT are shown as a tcp_sock that is not one: `fake` carries their ends.
- * A bucket longer than 64 is shown in part.
+ * Half-open connections and those in TIME_WAIT are shown as a tcp_sock that is not one: `fake`
+ * carries their ends. A bucket longer than 64 is shown in part.
  */
 void tcp_for_each(void (*fn)(struct tcp_sock *tp, void *arg), void *arg)
 {
@@ -287,7 +290,8 @@ void tcp_for_each(void (*fn)(struct tcp_sock *tp, void *arg), void *arg)
 				fake->node.local = v[j]->local;
 				fake->node.remote = v[j]->remote;
 				fake->family = v[j]->local.addr.family;
-				fake->state = v[j]->kind == TCP_KIND_TW ? TCP_TIME_WAIT : TCP_SYN_RECV;
+				fake->state =
+					v[j]->kind == TCP_KIND_TW ? TCP_TIME_WAIT : TCP_SYN_RECV;
 				fn(fake, arg);
 			}
 			tcp_node_put(v[j]);

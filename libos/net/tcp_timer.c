@@ -1,9 +1,10 @@
 /*
  * tcp_timer.c - time: round trips and time-outs (RFC 6298), and the deadlines of a connection.
  *
- * A connection has one struct timer for all deadlines. It is moved only to earlier times: a deadline that was put
- * off or dropped, as nearly all are, costs a store, and the timer finds nothing due when it fires. An armed
- * timer holds a reference; whoever takes it out of the heap, the function or a cancel, owns that.
+ * A connection has one struct timer for all deadlines. It is moved only to earlier times: a
+ * deadline that was put off or dropped, as nearly all are, costs a store, and the timer finds
+ * nothing due when it fires. An armed timer holds a reference; whoever takes it out of the heap,
+ * the function or a cancel, owns that.
  */
 #include "libos/net/tcp_internal.h"
 
@@ -46,7 +47,8 @@ u64 tcp_rto(const struct tcp_sock *tp)
 	return min(rto, TCP_RTO_MAX);
 }
 
-/* RFC 6298, 2; the variance counts for at least 200 ms, so that a delayed ACK never looks like a loss. */
+/* RFC 6298, 2; the variance counts for at least 200 ms, so that a delayed ACK never looks like a
+ * loss. */
 void tcp_rtt_sample(struct tcp_sock *tp, u64 rtt, u64 now)
 {
 	if (!tp->srtt) {
@@ -85,8 +87,9 @@ void tcp_keep_arm(struct tcp_sock *tp, u64 now)
 {
 	tp->keep_probes = 0;
 	if (tp->opts.keepalive && tp->state != TCP_SYN_SENT && tp->state != TCP_SYN_RECV)
-		tcp_deadline(tp, DL_KEEP, max(tp->last_rcv, now - min(now, tp->opts.keep_idle_ns)) +
-						  tp->opts.keep_idle_ns);
+		tcp_deadline(tp, DL_KEEP,
+			     max(tp->last_rcv, now - min(now, tp->opts.keep_idle_ns)) +
+				     tp->opts.keep_idle_ns);
 	else
 		tcp_deadline_off(tp, DL_KEEP);
 }
@@ -106,7 +109,8 @@ static bool user_timeout(const struct tcp_sock *tp, u64 now)
 static u64 no_later(const struct tcp_sock *tp, u64 now, u64 when)
 {
 	if (tp->opts.user_timeout_ns)
-		when = min(when, max(tp->stall_since + tp->opts.user_timeout_ns, now + NSEC_PER_MSEC));
+		when = min(when,
+			   max(tp->stall_since + tp->opts.user_timeout_ns, now + NSEC_PER_MSEC));
 	return when;
 }
 
@@ -134,7 +138,8 @@ static void rto_timeout(struct tcp_sock *tp, u64 now)
 	}
 	if (tp->snd_una == tp->snd_nxt)
 		return;
-	if (user_timeout(tp, now) || tp->retries >= (tp->orphan ? TCP_ORPHAN_RETRIES : TCP_RETRIES)) {
+	if (user_timeout(tp, now) ||
+	    tp->retries >= (tp->orphan ? TCP_ORPHAN_RETRIES : TCP_RETRIES)) {
 		timed_out(tp);
 		return;
 	}
@@ -147,7 +152,8 @@ static void rto_timeout(struct tcp_sock *tp, u64 now)
 	tcp_output(tp, now);
 }
 
-/* RFC 9293, 3.8.6.1. A peer that answers may keep its window shut for ever, unless nobody is left here. */
+/* RFC 9293, 3.8.6.1. A peer that answers may keep its window shut for ever, unless nobody is left
+ * here. */
 static void persist_timeout(struct tcp_sock *tp, u64 now)
 {
 	if (tp->snd_una != tp->snd_nxt || tp->snd_end == tp->snd_nxt)
@@ -175,7 +181,8 @@ static void keep_timeout(struct tcp_sock *tp, u64 now)
 	if (!tp->opts.keepalive || tp->state == TCP_SYN_SENT || tp->state == TCP_SYN_RECV)
 		return;
 	if (tp->snd_una != tp->snd_nxt || tp->snd_end != tp->snd_nxt) {
-		tcp_deadline(tp, DL_KEEP, now + tp->opts.keep_idle_ns); /* retransmissions see to it */
+		tcp_deadline(tp, DL_KEEP,
+			     now + tp->opts.keep_idle_ns); /* retransmissions see to it */
 		return;
 	}
 	if (quiet < tp->opts.keep_idle_ns) {

@@ -1,8 +1,10 @@
 /*
- * tcp_timewait.c - TIME_WAIT (RFC 9293, 3.6.1): small objects that answer late segments for a minute.
+ * tcp_timewait.c - TIME_WAIT (RFC 9293, 3.6.1): small objects that answer late segments for a
+ * minute.
  *
- * All live equally long, so a list in order of death and one timer do. Their number is bounded: beyond it connections
- * end without one. Resets are ignored (RFC 1337); a SYN that is clearly newer takes the pair over (RFC 6191).
+ * All live equally long, so a list in order of death and one timer do. Their number is bounded:
+ * beyond it connections end without one. Resets are ignored (RFC 1337); a SYN that is clearly newer
+ * takes the pair over (RFC 6191).
  */
 #include "libos/net/tcp_internal.h"
 

@@ -309,7 +309,8 @@ void tcp_close(struct tcp_sock *tp)
 	default:
 		tcp_purge_rq(tp);
 		tp->rcv_shut = true;
-		/* RFC 1122, 4.2.2.13: data that nobody will read were lost, and the peer must hear of it */
+		/* RFC 1122, 4.2.2.13: data that nobody will read were lost, and the peer must hear
+		 * of it */
 		if (unread || (tp->opts.linger_on && !tp->opts.linger_ns)) {
 			tcp_abort(tp, 0);
 			break;
@@ -351,7 +352,8 @@ static u32 send_mask(struct tcp_sock *tp)
 	if (tp->snd_shut)
 		return POLLOUT_BITS;
 	/* enough room that a wake-up is worth it: a third of the buffer */
-	if (tp->wmem + tp->wmem / 2 < tp->opts.sndbuf && tp->snd_end - tp->snd_nxt < tp->opts.notsent_lowat)
+	if (tp->wmem + tp->wmem / 2 < tp->opts.sndbuf &&
+	    tp->snd_end - tp->snd_nxt < tp->opts.notsent_lowat)
 		return POLLOUT_BITS;
 	tp->nospace = true;
 	return 0;

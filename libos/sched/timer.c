@@ -103,8 +103,9 @@ bool timer_cancel(struct timer *t)
 	bool was = timer_try_cancel(t);
 
 	/* fn may have armed it again meanwhile */
-	while (__atomic_load_n(&t->running, __ATOMIC_ACQUIRE))
-		cpu_relax();
+	for (u32 i = 0; i < nr_kthreads; i++)
+		while (__atomic_load_n(&kthreads[i].timers.running, __ATOMIC_ACQUIRE) == t)
+			cpu_relax();
 	return timer_try_cancel(t) || was;
 }
 
@@ -137,16 +138,17 @@ void timer_commit(void)
 void timers_run(struct kthread *kt, u64 now)
 {
 	struct timer_heap *h = &kt->timers;
+	struct timer **running = &this_kthread()->timers.running;
 
 	spin_lock(&h->lock);
 	while (h->len && h->v[0]->expires <= now) {
 		struct timer *t = h->v[0];
 
-		__atomic_store_n(&t->running, 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(running, t, __ATOMIC_SEQ_CST);
 		heap_remove(h, t);
 		spin_unlock(&h->lock);
 		t->fn(t);
-		__atomic_store_n(&t->running, 0, __ATOMIC_RELEASE);
+		__atomic_store_n(running, NULL, __ATOMIC_RELEASE); /* t may be gone */
 		spin_lock(&h->lock);
 	}
 	spin_unlock(&h->lock);

@@ -2,7 +2,7 @@
  * timer.h - one-shot timers in CLOCK_MONOTONIC, kept in a heap per kthread.
  *
  * The function runs on some kthread with no lock held, outside any uthread (current() is whoever was
- * interrupted: do not use it), must not sleep, and may arm the timer again.
+ * interrupted: do not use it), must not sleep, and may arm the timer again or free what it stands in.
  */
 #ifndef LIBOS_SCHED_TIMER_H
 #define LIBOS_SCHED_TIMER_H
@@ -17,7 +17,6 @@ struct timer {
 	void (*fn)(struct timer *);
 	struct kthread *kt; /* whose heap it is in; NULL: not armed */
 	u32 index; /* in that heap */
-	u32 running; /* fn is being called */
 };
 
 struct timer_heap {
@@ -25,6 +24,7 @@ struct timer_heap {
 	u32 len, cap;
 	struct timer **v;
 	u64 first; /* expires of v[0], NEVER if empty; readable without the lock */
+	struct timer *running; /* whose function this kthread is calling, whichever heap it came from */
 };
 
 static inline void timer_init(struct timer *t, void (*fn)(struct timer *))
@@ -33,7 +33,6 @@ static inline void timer_init(struct timer *t, void (*fn)(struct timer *))
 	t->fn = fn;
 	t->kt = NULL;
 	t->index = 0;
-	t->running = 0;
 }
 
 /* Arms (or moves) t to fire at `expires` ns. Past times fire soon. -ENOMEM if the heap cannot grow. */
