@@ -65,8 +65,8 @@ int sched_client_connect(const char *path, struct sched_error *err)
 		return fd;
 	if (errno == ENOENT || errno == ECONNREFUSED)
 		fail(err,
-		     "no scheduler listens at %s; start one (junction-scheduler), or name its "
-		     "socket with --socket PATH or $" SCHED_SOCKET_ENV,
+		     "no scheduler listens at %s; start one (junction-scheduler), or name the "
+		     "socket of another in $" SCHED_SOCKET_ENV,
 		     addr.sun_path);
 	else
 		fail(err, "%s: %s", addr.sun_path, strerror(errno));
