@@ -36,7 +36,7 @@ static uint32_t next_host =
 /* Those whose threads are looked for. */
 static struct pending {
 	struct instance *in;
-	uint64_t until, next;
+	uint64_t until, next, gap;
 } pending[SSTATS_MAX_INSTANCES];
 static unsigned nr_pending;
 
@@ -364,7 +364,9 @@ void instance_tick(uint64_t now)
 
 		if (now < p->next)
 			continue;
-		p->next = now + FIND_TIDS_EVERY_NS;
+		/* Ever less often: one that has no such threads shall not keep us busy. */
+		p->gap *= 2;
+		p->next = now + p->gap;
 		if (find_tids(p->in) || now >= p->until)
 			*p = pending[--nr_pending];
 	}
@@ -438,8 +440,8 @@ int instance_start(struct instance *in, int control_fd, int pidfd, char *err)
 	in->stats->pid = pid;
 	doorbell_add(in);
 	if (!find_tids(in))
-		pending[nr_pending++] =
-			(struct pending){in, now + FIND_TIDS_NS, now + FIND_TIDS_EVERY_NS};
+		pending[nr_pending++] = (struct pending){
+			in, now + FIND_TIDS_NS, now + FIND_TIDS_EVERY_NS, FIND_TIDS_EVERY_NS};
 	log_line(LOG_INFO, "instance", "started", "name=%s id=%u pid=%d", in->stats->name, in->id,
 		 pid);
 	return 0;
