@@ -168,24 +168,19 @@ const struct pseudo_entry proc_sys_dirs[] = {
 	PDIR("net", sys_net),	      {.name = NULL},
 };
 
-/* No network yet: tables with their headings only. */
+/* No TCP yet: its heading only. */
 #define SOCKET_HEAD                                                                                \
 	"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  "      \
 	"timeout inode\n"
 
 const struct pseudo_entry proc_net_files[] = {
-	PTEXT("dev",
-	      "Inter-|   Receive                                                |  Transmit\n"
-	      " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets "
-	      "errs drop "
-	      "fifo colls carrier compressed\n"),
+	PFILE("dev", procnet_dev),
 	PTEXT("tcp", SOCKET_HEAD),
-	PTEXT("udp", SOCKET_HEAD),
+	PFILE("udp", procnet_udp),
 	PFILE("unix", procnet_unix),
-	PTEXT("route", "Iface\tDestination\tGateway "
-		       "\tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
-	PTEXT("arp",
-	      "IP address       HW type     Flags       HW address            Mask     Device\n"),
+	PFILE("route", procnet_route),
+	PFILE("arp", procnet_arp),
+	PFILE("snmp", procnet_snmp),
 	PTEXT("if_inet6", ""),
 	{.name = NULL},
 };

@@ -56,6 +56,15 @@ u32 endpoint_to_sockaddr(const struct endpoint *e, void *sa)
 	return sizeof(in);
 }
 
+int netaddr_print(const struct netaddr *a, char *buf, size_t size)
+{
+	const u8 *b = a->b;
+
+	if (a->family != AF_INET)
+		return snprintf(buf, size, "*");
+	return snprintf(buf, size, "%u.%u.%u.%u", b[0], b[1], b[2], b[3]);
+}
+
 int endpoint_print(const struct endpoint *e, char *buf, size_t size)
 {
 	const u8 *b = e->addr.b;

@@ -138,6 +138,9 @@ void netaddr_any(struct netaddr *a, u16 family);
 /* sockaddr <-> endpoint. -EINVAL: too short; -EAFNOSUPPORT: another family. Length written. */
 int endpoint_from_sockaddr(struct endpoint *e, const void *sa, u32 len);
 u32 endpoint_to_sockaddr(const struct endpoint *e, void *sa);
+/* "10.0.0.2" */
+#define NETADDR_PRINT_MAX 46
+int netaddr_print(const struct netaddr *a, char *buf, size_t size);
 /* "10.0.0.2:80" for logs and /proc */
 int endpoint_print(const struct endpoint *e, char *buf, size_t size);
 /* Sum for the pseudo-header (RFC 9293, 3.1), to go on with: len is that of header and data. */

@@ -8,6 +8,12 @@ struct text;
 struct inode;
 
 void procnet_unix(struct text *t, const struct inode *i); /* unix.c */
+/* procnet.c */
+void procnet_dev(struct text *t, const struct inode *i);
+void procnet_route(struct text *t, const struct inode *i);
+void procnet_arp(struct text *t, const struct inode *i);
+void procnet_udp(struct text *t, const struct inode *i);
+void procnet_snmp(struct text *t, const struct inode *i);
 void procnet_tcp(struct text *t, const struct inode *i); /* inet_stream.c */
 
 #endif
