@@ -15,7 +15,7 @@
 
 u32 wire_mtu = 1500;
 bool wire_unreachable, wire_csum_ok;
-u32 wire_frag;
+u32 wire_frag, wire_rtt;
 u64 wire_sent;
 int (*wire_filter)(const struct seg *s);
 
@@ -317,7 +317,7 @@ void wire_drop(void)
 		wire_next(0);
 }
 
-void expect_flow(struct flow *f, const char *file, int line, const char *text)
+const struct seg *expect_flow(struct flow *f, const char *file, int line, const char *text)
 {
 	struct seg *s = wire_next(0);
 	struct seg_pattern q;
@@ -330,6 +330,7 @@ void expect_flow(struct flow *f, const char *file, int line, const char *text)
 	if (!seg_match(f, s, &q, why, sizeof(why)))
 		net_fail("%s:%d: expected\n    %s\nbut sent was\n    %s\n(%s)", file, line, text,
 			 seg_text(f, s), why);
+	return s;
 }
 
 void expect_none_at(const char *file, int line)
@@ -353,7 +354,7 @@ void expect_quiet_at(const char *file, int line, u64 ms)
 			 seg_text(F, caught[first_caught]));
 }
 
-void expect_in_at(struct flow *f, const char *file, int line, u64 lo, u64 hi, const char *text)
+const struct seg *expect_in_at(struct flow *f, const char *file, int line, u64 lo, u64 hi, const char *text)
 {
 	u64 start = net_now(), until = start + hi * MS;
 
@@ -368,7 +369,7 @@ void expect_in_at(struct flow *f, const char *file, int line, u64 lo, u64 hi, co
 			 (unsigned long long)((net_now() - start) / MS),
 			 (unsigned long long)((net_now() - start) / 1000 % 1000), (unsigned long long)lo,
 			 (unsigned long long)hi, seg_text(f, caught[first_caught]));
-	expect_flow(f, file, line, text);
+	return expect_flow(f, file, line, text);
 }
 
 /* Sockets */
@@ -459,6 +460,7 @@ void establish_passive(struct flow *f, struct tcp_sock *listener, u32 win, const
 {
 	inject_flow(f, __FILE__, __LINE__, wire_text("S 0:0(0) win %u <%s>", win, opts));
 	expect_flow(f, __FILE__, __LINE__, "S. 0:0(0) ack 1");
+	advance_ms(wire_rtt);
 	inject_flow(f, __FILE__, __LINE__,
 		    wire_text(strstr(opts, "ts ") ? ". 1:1(0) ack 1 win %u <ts 101 ecr *>" :
 						     ". 1:1(0) ack 1 win %u",
@@ -481,6 +483,7 @@ void establish_active(struct flow *f, u32 win, const char *opts)
 	if (err)
 		net_fail("establish_active: connect: %d", err);
 	expect_flow(f, __FILE__, __LINE__, "S 0:0(0)");
+	advance_ms(wire_rtt);
 	inject_flow(f, __FILE__, __LINE__, wire_text("S. 0:0(0) ack 1 win %u <%s>", win, opts));
 	expect_flow(f, __FILE__, __LINE__, ". 1:1(0) ack 1");
 	if (tcp_state(f->tp) != TCP_ESTABLISHED)

@@ -105,8 +105,8 @@ void inject_bytes(u32 src, u32 dst, const u8 *b, u32 n);
 /* Header and options built from s, payload s->data. Checksum is right unless bad_sum. */
 void inject_seg(const struct seg *s, bool bad_sum);
 
-/* The next segment that was sent must be this one. */
-void expect_flow(struct flow *f, const char *file, int line, const char *text);
+/* The next segment that was sent must be this one; value: it, until the next call. */
+const struct seg *expect_flow(struct flow *f, const char *file, int line, const char *text);
 #define expect(text) expect_flow(F, __FILE__, __LINE__, text)
 #define expectf(...) expect_flow(F, __FILE__, __LINE__, wire_text(__VA_ARGS__))
 /* Nothing was sent that was not expected. */
@@ -116,7 +116,7 @@ void expect_none_at(const char *file, int line);
 void expect_quiet_at(const char *file, int line, u64 ms);
 #define expect_quiet(ms) expect_quiet_at(__FILE__, __LINE__, ms)
 /* Moves time on to the next segment, which must come from lo to hi ms from now (none caught before). */
-void expect_in_at(struct flow *f, const char *file, int line, u64 lo, u64 hi, const char *text);
+const struct seg *expect_in_at(struct flow *f, const char *file, int line, u64 lo, u64 hi, const char *text);
 #define expect_in(lo, hi, text) expect_in_at(F, __FILE__, __LINE__, lo, hi, text)
 /* Moves on to the next segment within ms, and takes it: NULL, none. Valid until the next call. */
 struct seg *wire_next(u64 ms);
@@ -142,6 +142,7 @@ size_t sock_recv_flow(struct flow *f, size_t max);
 void sock_close_flow(struct flow *f);
 #define sock_close() sock_close_flow(F)
 
+extern u32 wire_rtt; /* ms that the remote takes to answer in the handshakes below; 0 */
 /*
  * A connection that is established, nothing left on the wire; opts: of the remote's SYN, e.g. "mss 1460". win: of
  * its SYN and ACK, unscaled field.
