@@ -6,6 +6,7 @@
  * right bytes, acknowledges no less than before, and there is not too much of it; what is read are the
  * bytes that were sent. In the end nothing is left.
  */
+#include <linux/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 

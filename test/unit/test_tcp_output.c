@@ -553,6 +553,51 @@ Test(tcp_output, offload_cuts_big_transfers)
 	end_test();
 }
 
+/* Our sequence numbers */
+
+/* The initial number that F's pair would get now. */
+static u32 isn_now(void)
+{
+	u32 isn;
+
+	F->have_isn = false;
+	inject("S 0:0(0) win 65535 <mss 1000>");
+	isn = expect("S. 0:0(0) ack 1")->seq;
+	inject("R 1:1(0)");
+	F->have_isn = false;
+	return isn;
+}
+
+Test(tcp_output, sequence_numbers_wrap_around)
+{
+	u32 isn, per_ms, una = 0;
+
+	/* the numbers of one pair follow a clock: wait until they are about to wrap */
+	listener = sock_listen(80, 16);
+	isn = isn_now();
+	advance_ms(100);
+	per_ms = (isn_now() - isn) / 100;
+	isn = isn_now();
+	cr_assert_gt(per_ms, 0);
+	advance_ms((0u - isn) / per_ms - 50000 / per_ms);
+	passive(SACK, 20);
+	cr_assert_gt(F->local_isn, 0u - 200000, "%#x", F->local_isn);
+	for (u32 i = 0; i < 100; i++) {
+		struct seg *s;
+
+		while (F->sent < 500000 && tcp_send_room(F->tp) >= 10000)
+			sock_send(10000);
+		while ((s = wire_next(0)) != NULL) {
+			cr_assert_eq(s->seq, F->local_isn + 1 + una);
+			una += s->len;
+		}
+		advance_ms(20);
+		injectf(". 1:1(0) ack %u win 65535", una + 1);
+	}
+	cr_assert_eq(una, 500000);
+	end_test();
+}
+
 /* No buffers */
 
 Test(tcp_output, without_memory_data_are_sent_later)
