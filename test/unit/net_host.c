@@ -149,6 +149,11 @@ u32 net_timers_armed(void)
 	return kthreads[0].timers.len;
 }
 
+long net_timer_heap_bytes(void)
+{
+	return (long)(kthreads[0].timers.cap * sizeof(struct timer *));
+}
+
 bool net_step(u64 until)
 {
 	u64 timer = net_next_timer(), event = nr_events ? events[0].when : NEVER;
@@ -336,6 +341,13 @@ void panic(const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	net_fail("panic: %s", text);
+}
+
+/* Not in older C libraries. */
+size_t strlcpy(char *dst, const char *src, size_t n)
+{
+	snprintf(dst, n, "%s", src);
+	return strlen(src);
 }
 
 size_t scnprintf_at(char *buf, size_t size, size_t pos, const char *fmt, ...)

@@ -35,6 +35,8 @@ bool net_step(u64 until);
 /* When the first armed timer is due, NEVER: none is armed. */
 u64 net_next_timer(void);
 u32 net_timers_armed(void);
+/* What the heap of timers holds of kmalloc(): it grows and stays. */
+long net_timer_heap_bytes(void);
 
 /* Something of the test itself to happen at `when`. */
 void net_at(u64 when, void (*fn)(void *arg), void *arg);

@@ -115,7 +115,7 @@ void expect_none_at(const char *file, int line);
 /* Moves time on by ms, in which nothing is sent. */
 void expect_quiet_at(const char *file, int line, u64 ms);
 #define expect_quiet(ms) expect_quiet_at(__FILE__, __LINE__, ms)
-/* Moves time on to the next segment, which must come from lo to hi ms from now (none caught before). */
+/* Moves time on to the next segment, which must come from lo to hi ms from now; lo 0: it may be there already. */
 const struct seg *expect_in_at(struct flow *f, const char *file, int line, u64 lo, u64 hi, const char *text);
 #define expect_in(lo, hi, text) expect_in_at(F, __FILE__, __LINE__, lo, hi, text)
 /* Moves on to the next segment within ms, and takes it: NULL, none. Valid until the next call. */
@@ -144,8 +144,8 @@ void sock_close_flow(struct flow *f);
 
 extern u32 wire_rtt; /* ms that the remote takes to answer in the handshakes below; 0 */
 /*
- * A connection that is established, nothing left on the wire; opts: of the remote's SYN, e.g. "mss 1460". win: of
- * its SYN and ACK, unscaled field.
+ * A connection that is established, nothing left on the wire; opts: of the remote's SYN, e.g. "mss 1460". win: the
+ * window field of its ACK (or SYN-ACK); that of its SYN is 65535.
  */
 void establish_passive(struct flow *f, struct tcp_sock *listener, u32 win, const char *opts);
 void establish_active(struct flow *f, u32 win, const char *opts);

@@ -37,13 +37,18 @@ static inline void tcp_test_start(void)
 
 static struct tcp_sock *listener __attribute__((unused));
 
-/* A connection on F that the remote opened; the handshake took rtt ms. */
-static inline void passive(const char *opts, u32 rtt)
+/* A connection on F that the remote opened, offering us a window of win; the handshake took rtt ms. */
+static inline void passive_win(const char *opts, u32 rtt, u32 win)
 {
 	if (!listener)
 		listener = sock_listen(F->lport, 16);
 	wire_rtt = rtt;
-	establish_passive(F, listener, 65535, opts);
+	establish_passive(F, listener, win, opts);
+}
+
+static inline void passive(const char *opts, u32 rtt)
+{
+	passive_win(opts, rtt, 65535);
 }
 
 /* A connection on F that we opened. */

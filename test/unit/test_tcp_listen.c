@@ -207,7 +207,7 @@ Test(tcp_listen, cookie_opens_a_connection_with_its_options)
 	expect_state(TCP_ESTABLISHED);
 	cr_assert_eq(info().tcpi_options & (TCPI_OPT_TIMESTAMPS | TCPI_OPT_SACK | TCPI_OPT_WSCALE),
 		     TCPI_OPT_TIMESTAMPS | TCPI_OPT_SACK | TCPI_OPT_WSCALE);
-	cr_assert_eq(info().tcpi_snd_wscale, 5);
+	cr_assert_eq(info().tcpi_snd_wscale, 5, "%u", info().tcpi_snd_wscale);
 	sock_send(3000);
 	s = wire_next(0);
 	cr_assert(s->len > 500 && s->len <= 1388, "segments of %u", s->len);
