@@ -46,6 +46,7 @@ struct cores_instance {
 	struct latency wake;
 
 	/* dedicated mode */
+	uint64_t attached_ns;
 	uint32_t nr_idle_class;
 	uint64_t audit_core_ns, audit_cpu_ns; /* both at the last audit */
 	uint64_t distrusted_until; /* its host threads are idle class while they hold no core */

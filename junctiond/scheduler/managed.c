@@ -44,6 +44,7 @@
 #define AUDIT_NS 1000000ull /* one instance each */
 #define AUDIT_SLACK_NS 2000000ull
 #define DISTRUST_NS 1000000000ull
+#define BOOT_NS 100000000ull /* so long its words are watched though it has not begun */
 #define ACTIONS 64u
 
 struct mcore {
@@ -190,7 +191,9 @@ bool managed_look(struct cores_instance *ci, uint64_t now)
 			set_affinity(ci, k, core);
 		} else if (word_parked(w)) {
 			look_parked(ci, k, now);
-		} else if (w) {
+		} else if (!w) {
+			busy |= k == 0 && now < ci->attached_ns + BOOT_NS;
+		} else {
 			busy = true;
 			if (ci->kt[k].wants & WANT_LOOSE)
 				set_class(ci, k, true);
@@ -265,7 +268,12 @@ static void core_parked(struct mcore *m, uint64_t now)
 	if (now < ci->distrusted_until)
 		set_class(ci, k, true);
 	look_parked(ci, k, now);
-	/* What came between its parking and our seeing it. */
+	/* Packets that it was to look at before it was asked for its core; it does not look as it
+	 * leaves. */
+	if (ci->kt[k].kick_since &&
+	    ci->kt[k].kick_polls == __atomic_load_n(&line_of(ci, k)->rx_polls, __ATOMIC_RELAXED))
+		ci->kt[k].wants |= WANT_RX;
+	/* And what came between its parking and our seeing it. */
 	if (ci->kt[k].wants)
 		want(ci, k, 0, now);
 	look_wanted(ci, now);
@@ -430,10 +438,14 @@ static void audit_next(uint64_t now)
 {
 	for (uint32_t i = 0; i < 64; i++) {
 		audit_slot = (audit_slot + 1) % SSTATS_MAX_INSTANCES;
-		if (by_slot[audit_slot]) {
-			audit(by_slot[audit_slot], now);
-			return;
-		}
+		if (!by_slot[audit_slot])
+			continue;
+		audit(by_slot[audit_slot], now);
+		/* One that took longer to boot than we watched it, or that rang and was not heard.
+		 */
+		if (managed_look(by_slot[audit_slot], now))
+			cores_list(by_slot[audit_slot]);
+		return;
 	}
 }
 
@@ -511,6 +523,7 @@ int managed_attach(struct cores_instance *ci, uint64_t now)
 		ci->kt[k].affinity = -1;
 		ci->kt[k].timer = NEVER;
 	}
+	ci->attached_ns = now;
 	ci->audit_cpu_ns = cpu_ns(in->pid);
 	in->stats->cores = 0;
 	__atomic_store_n(&in->control->sched.managed, 1, __ATOMIC_SEQ_CST);

@@ -203,6 +203,8 @@ static void park(struct kthread *kt, bool give_back)
 	    deadline = min(READ_ONCE(kt->timers.first), net_deadline(kt, now));
 
 	kt->slice_end = NEVER;
+	/* A kick that found us parked may have claimed more (park_kicked); it has been served. */
+	sched_publish_runnable(kt);
 	WRITE_ONCE(c->next_timer, deadline);
 	WRITE_ONCE(c->parked_gen_ns, now);
 	if (!give_back && READ_ONCE(ctl->sched.wanted))

@@ -207,6 +207,15 @@ static void publish(struct kthread *kt)
 	WRITE_ONCE(c->runnable_since, kt->rq_len ? list_first(&kt->rq, struct uthread, rq_link)->ready_ns : 0);
 }
 
+void sched_publish_runnable(struct kthread *kt)
+{
+	if (READ_ONCE(ctl->kthreads[kt->id].runnable) == READ_ONCE(kt->rq_len))
+		return;
+	spin_lock(&kt->rq_lock);
+	publish(kt);
+	spin_unlock(&kt->rq_lock);
+}
+
 static void enqueue(struct kthread *kt, struct uthread *ut, bool front)
 {
 	if (published)

@@ -24,6 +24,8 @@ void kthread_resched(struct kthread *kt);
 void kthread_arm_timers(void);
 /* A uthread that is ready, off its queue; NULL: none. */
 struct uthread *sched_pick(struct kthread *kt);
+/* Makes what the scheduler process sees of the run queue (ctl_kthread.runnable) what it is. */
+void sched_publish_runnable(struct kthread *kt);
 /* From the idle context to next. */
 void sched_run(struct kthread *kt, struct uthread *next);
 
