@@ -46,6 +46,7 @@ static int epoll_fd = -1, listen_fd = -1, signal_fd = -1;
 static bool only_client; /* end when it does */
 static char socket_path[108];
 static ino_t socket_ino;
+static char made_folder[108]; /* empty: it was there before */
 
 static uint64_t tag(enum kind kind, const struct client *c)
 {
@@ -73,7 +74,10 @@ static int make_folder(const char *path)
 	if (!slash || slash == dir)
 		return 0;
 	*slash = '\0';
-	return mkdir(dir, 0700) == -1 && errno != EEXIST ? -1 : 0;
+	if (mkdir(dir, 0700) == -1)
+		return errno == EEXIST ? 0 : -1;
+	strcpy(made_folder, dir);
+	return 0;
 }
 
 static int listen_at(const char *path, char *err, unsigned err_size)
@@ -452,6 +456,8 @@ void control_close(void)
 		/* Ours still? Another scheduler may have taken the place. */
 		if (socket_path[0] && stat(socket_path, &st) == 0 && st.st_ino == socket_ino)
 			unlink(socket_path);
+		if (made_folder[0])
+			rmdir(made_folder); /* if it is empty */
 		close(listen_fd);
 	}
 	close(signal_fd);

@@ -31,7 +31,7 @@
 #define IDLE_MAX_NS 2000000u
 #define SHORT_SLEEP_NS 100000u
 #define LONG_SLEEP_NS 2000000u
-#define SLEEP_MAX_NS 1000000000u
+#define SLEEP_MAX_NS 10000000000u
 #define DRAIN_TURNS 16u
 
 static struct instance *active[SSTATS_MAX_INSTANCES];
@@ -50,14 +50,6 @@ static void device_events(struct instance *in, bool enable)
 {
 	for (uint32_t i = 0; i < in->nr_pairs; i++)
 		vring_device_events(in->tx[i], enable);
-}
-
-static bool pending(const struct instance *in)
-{
-	for (uint32_t i = 0; i < in->nr_pairs; i++)
-		if (vring_pending(in->tx[i]))
-			return true;
-	return false;
 }
 
 static void forget_draining(const struct instance *in)
@@ -189,21 +181,27 @@ static uint64_t sleep_timeout(uint64_t now)
 	return due - now < SLEEP_MAX_NS ? due - now : SLEEP_MAX_NS;
 }
 
-/* Everything that could wake us is asked to; then we look once more. True: nothing is there. */
+/*
+ * Everything that could wake us is asked to; then we look once more. True: nothing is there. Active
+ * instances are so no longer: their doorbells, or packets for them, bring back those that do
+ * something.
+ */
 static bool prepare_sleep(void)
 {
-	for (uint32_t i = 0; i < nr_active; i++)
-		device_events(active[i], true);
+	while (nr_active)
+		loop_deactivate(active[nr_active - 1]);
+	if (drain(now_ns())) {
+		port_flush();
+		switch_notify(now_ns());
+		return false;
+	}
 	port_events(true);
 	doorbell_sleep(true);
-	if (doorbell_rung() || nr_draining)
+	if (doorbell_rung() || nr_draining || nr_active)
 		return false;
-	for (uint32_t i = 0; i < nr_active; i++)
-		if (pending(active[i]))
-			return false;
 	if (from_uplink()) {
-		switch_notify(now_ns());
 		port_flush();
+		switch_notify(now_ns());
 		return false;
 	}
 	return true;
@@ -213,11 +211,9 @@ static void finish_sleep(void)
 {
 	doorbell_sleep(false);
 	port_events(false);
-	for (uint32_t i = 0; i < nr_active; i++)
-		device_events(active[i], false);
 }
 
-/* Returns for how long we slept. */
+/* Returns for how long we slept, in ns; 0: not at all. */
 static uint64_t sleep_now(void)
 {
 	uint64_t before = now_ns(), timeout = sleep_timeout(before), after = before;
@@ -235,10 +231,20 @@ static uint64_t sleep_now(void)
 	return after - before;
 }
 
+/* How long to poll before the next sleep, after one of `slept` ns that work ended. */
+static uint64_t adapt(uint64_t idle, uint64_t slept)
+{
+	if (slept < SHORT_SLEEP_NS && idle < IDLE_MAX_NS)
+		return idle * 2;
+	if (slept > LONG_SLEEP_NS && idle > IDLE_MIN_NS)
+		return idle / 2;
+	return idle;
+}
+
 void loop_run(void)
 {
-	uint64_t idle_since = now_ns(), next_control = 0, next_sync = idle_since,
-		 idle = IDLE_MIN_NS;
+	uint64_t idle_since = now_ns(), next_control = 0, next_sync = idle_since;
+	uint64_t idle = IDLE_MIN_NS, slept = 0;
 
 	sstats->tsc_hz = clock_tsc_hz();
 	while (!stopping) {
@@ -249,6 +255,9 @@ void loop_run(void)
 		if (busy) {
 			sstats->busy_loops++;
 			idle_since = now;
+			if (slept)
+				idle = adapt(idle, slept);
+			slept = 0;
 		} else {
 			sstats->loop_cycles += clock_tsc() - tsc;
 		}
@@ -264,17 +273,8 @@ void loop_run(void)
 				next_sync = now + SYNC_NS;
 			}
 		}
-		if (!busy && !config.dedicated && now - idle_since >= idle) {
-			uint64_t slept = sleep_now();
-
-			if (slept && slept < SHORT_SLEEP_NS && idle < IDLE_MAX_NS)
-				idle *= 2;
-			else if (slept > LONG_SLEEP_NS && idle > IDLE_MIN_NS)
-				idle /= 2;
-			if (slept) {
-				idle_since = now_ns();
-				instance_tick(idle_since);
-			}
-		}
+		/* A sleep that ended for nothing is no reason to poll. */
+		if (!busy && !stopping && !config.dedicated && now - idle_since >= idle)
+			slept += sleep_now();
 	}
 }

@@ -327,6 +327,8 @@ int port_event_fd(void)
 
 void port_events(bool enable)
 {
+	if (!present)
+		return;
 	/* Drivers whose descriptor is simply readable while frames wait have nothing to switch:
 	 * -ENOTSUP. */
 	if (enable)

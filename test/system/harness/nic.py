@@ -3,11 +3,14 @@ import array
 import fcntl
 import mmap
 import os
+import re
 import select
 import socket
 import struct
 import subprocess
 import time
+
+from harness.case import ROOT
 
 MAGIC = 0x3144484353434E4A
 ATTACH, ATTACHED, START, STARTED, STATS, ERROR = range(1, 7)
@@ -215,6 +218,57 @@ class Instance:
         self.region_fd = self.pidfd = self.control_fd = None
 
 
+def drop_names():
+    """The drop reasons, in the order of enum sstats_drop."""
+    with open(os.path.join(ROOT, "junctiond", "scheduler", "stats.h"), encoding="utf-8") as f:
+        return re.findall(r"^\tD\((\w+),", f.read(), re.M)
+
+
+class Stats:
+    """The scheduler's counters (junctiond/scheduler/stats.h), mapped."""
+
+    INSTANCES = 1344
+    INSTANCE = 424
+
+    def __init__(self, path):
+        self.conn = Connection(path)
+        _, fds = self.conn.ask(STATS)
+        self.fd = fds[0]
+        self.mem = mmap.mmap(self.fd, 0, prot=mmap.PROT_READ)
+        self.names = drop_names()
+        if 184 + 8 * len(self.names) + 32 + 1024 != self.INSTANCES:
+            raise AssertionError("struct sstats has changed; so must this class")
+
+    def u64(self, at):
+        return struct.unpack_from("<Q", self.mem, at)[0]
+
+    loops = property(lambda self: self.u64(112))
+    sleeps = property(lambda self: self.u64(128))
+    instances = property(lambda self: struct.unpack_from("<I", self.mem, 44)[0])
+
+    def uplink(self):
+        """(received, sent) frames."""
+        return self.u64(152), self.u64(168)
+
+    def drops(self, ident=0):
+        """Reason -> count, without the zeros; of one instance, or of all."""
+        at = self.INSTANCES + (ident - 1) * self.INSTANCE + 208 if ident else 184
+        return {n: self.u64(at + 8 * i) for i, n in enumerate(self.names) if self.u64(at + 8 * i)}
+
+    def faults(self):
+        at = 184 + 8 * len(self.names)
+        return dict(zip(("dup", "reorder", "corrupt", "delay"), struct.unpack_from("<4Q", self.mem, at)))
+
+    def stop_reason(self, ident):
+        at = self.INSTANCES + (ident - 1) * self.INSTANCE
+        return self.mem[at + 104 : at + 168].rstrip(b"\0").decode() if self.mem[at + 87] else ""
+
+    def close(self):
+        self.mem.close()
+        os.close(self.fd)
+        self.conn.close()
+
+
 def futex_wake(mem, offset):
     import ctypes
 
@@ -256,6 +310,14 @@ def ipv4(src, dst, proto, payload, ident=1, frag=0):
 
 def ether(src, dst, kind, payload):
     return dst + src + struct.pack(">H", kind) + payload
+
+
+def tcp(src, dst, sport, dport, seq, flags, payload, finish=True):
+    """finish: with a checksum; else with that of the pseudo-header alone, as for NEEDS_CSUM."""
+    head = struct.pack(">HHIIBBHHH", sport, dport, seq, 0, 5 << 4, flags, 65535, 0, 0)
+    start = pseudo(src, dst, 6, 20 + len(payload))
+    c = checksum(start + head + payload) if finish else ~checksum(start) & 0xFFFF
+    return head[:16] + struct.pack(">H", c) + head[18:] + payload
 
 
 def pseudo(src, dst, proto, size):
