@@ -18,8 +18,9 @@ static bool update_window(struct tcp_sock *tp, const struct tcp_seginfo *s)
 	u32 wnd = (u32)s->wnd << (s->flags & TCPF_SYN ? 0 : tp->snd_wscale);
 	bool changed = false;
 
-	if (seq_gt(s->ack, tp->snd_una) || seq_gt(s->seq, tp->snd_wl1) ||
-	    (s->seq == tp->snd_wl1 && wnd > tp->snd_wnd)) {
+	/* not from a segment older than the last that said something; ACKs older than snd_una do
+	 * not come here */
+	if (seq_gt(s->ack, tp->snd_una) || seq_ge(s->seq, tp->snd_wl1)) {
 		tp->snd_wl1 = s->seq;
 		changed = wnd != tp->snd_wnd;
 		tp->snd_wnd = wnd;
@@ -44,7 +45,7 @@ static void grow_sndbuf(struct tcp_sock *tp)
 
 static void room_wakeup(struct tcp_sock *tp)
 {
-	if (!tp->nospace || tp->wmem + tp->wmem / 2 >= tp->opts.sndbuf ||
+	if (!tp->nospace || tp->wmem + tp->wmem / 2 >= tcp_sq_limit(tp) ||
 	    tp->snd_end - tp->snd_nxt >= tp->opts.notsent_lowat)
 		return;
 	tp->nospace = false;

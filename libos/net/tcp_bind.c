@@ -10,19 +10,20 @@
 
 #include "libos/lib/random.h"
 
-#define NR_PORT_BUCKETS 256u
+#define NR_PORT_BUCKETS 1024u
 
+/* All zero at first: the pages of ports that nobody uses are never touched. */
 static struct {
 	spinlock_t lock;
-	struct list_head head;
+	struct tcp_port *first;
 } ports[NR_PORT_BUCKETS];
+static u64 taken[65536 / 64]; /* a bit for each port that anybody holds; under the bucket's lock, read without */
 
 #define bucket_of(port) (&ports[(port) & (NR_PORT_BUCKETS - 1)])
 
-void tcp_port_init(void)
+static bool is_taken(u16 port)
 {
-	for (u32 i = 0; i < NR_PORT_BUCKETS; i++)
-		list_init(&ports[i].head);
+	return __atomic_load_n(&taken[port / 64], __ATOMIC_RELAXED) >> port % 64 & 1;
 }
 
 static bool addrs_meet(const struct netaddr *a, const struct netaddr *b)
@@ -42,9 +43,7 @@ static bool may_share(const struct tcp_port *p, const struct tcp_port *q)
 
 static bool port_free(const struct tcp_port *want, u16 port)
 {
-	struct tcp_port *q;
-
-	list_for_each_entry (q, &bucket_of(port)->head, link)
+	for (struct tcp_port *q = bucket_of(port)->first; q; q = q->next)
 		if (q->port == port && q != want && !may_share(want, q))
 			return false;
 	return true;
@@ -53,7 +52,26 @@ static bool port_free(const struct tcp_port *want, u16 port)
 static void port_add(struct tcp_port *p, u16 port)
 {
 	p->port = port;
-	list_add(&p->link, &bucket_of(port)->head);
+	p->next = bucket_of(port)->first;
+	if (p->next)
+		p->next->pprev = &p->next;
+	p->pprev = &bucket_of(port)->first;
+	bucket_of(port)->first = p;
+	__atomic_fetch_or(&taken[port / 64], 1ull << port % 64, __ATOMIC_RELAXED);
+}
+
+static void port_del(struct tcp_port *p)
+{
+	u16 port = p->port;
+
+	*p->pprev = p->next;
+	if (p->next)
+		p->next->pprev = p->pprev;
+	p->port = 0;
+	for (struct tcp_port *q = bucket_of(port)->first; q; q = q->next)
+		if (q->port == port)
+			return;
+	__atomic_fetch_and(&taken[port / 64], ~(1ull << port % 64), __ATOMIC_RELAXED);
 }
 
 static u32 random_port_offset(void)
@@ -76,14 +94,12 @@ int tcp_port_get(struct tcp_sock *tp, u16 port)
 	for (u32 i = 0; i < (port ? 1 : range); i++) {
 		u16 try = port ?: TCP_PORT_LOW + (at + i) % range;
 		bool ok;
-		/* one that nobody chose shall be free of everybody: sharing is for those who ask
-		 * for a number */
-		struct tcp_port strict = *p;
 
-		if (!port)
-			strict.reuseaddr = strict.reuseport = false;
+		/* one that nobody chose is free of everybody: sharing is for those who ask for a number */
+		if (!port && is_taken(try))
+			continue;
 		spin_lock(&bucket_of(try)->lock);
-		ok = port_free(port ? p : &strict, try);
+		ok = port ? port_free(p, try) : !is_taken(try);
 		if (ok)
 			port_add(p, try);
 		spin_unlock(&bucket_of(try)->lock);
@@ -98,7 +114,7 @@ int tcp_port_get(struct tcp_sock *tp, u16 port)
 /* A port for connect(): ports of other such connections will do, if the pair of ends is new. */
 int tcp_port_connect(struct tcp_sock *tp)
 {
-	struct tcp_port *p = &tp->port, *q;
+	struct tcp_port *p = &tp->port;
 	u32 range = TCP_PORT_HIGH - TCP_PORT_LOW + 1, at = random_port_offset();
 
 	p->reuseaddr = tp->opts.reuseaddr;
@@ -111,11 +127,8 @@ int tcp_port_connect(struct tcp_sock *tp)
 		bool ok = true;
 
 		spin_lock(&bucket_of(try)->lock);
-		list_for_each_entry (q, &bucket_of(try)->head, link)
-			if (q->port == try && !q->connected && addrs_meet(&q->addr, &p->addr)) {
-				ok = false;
-				break;
-			}
+		for (struct tcp_port *q = bucket_of(try)->first; q && ok; q = q->next)
+			ok = q->port != try || q->connected || !addrs_meet(&q->addr, &p->addr);
 		if (ok) {
 			tp->node.local.port = try;
 			ok = !tcp_hash_insert(&tp->node);
@@ -138,7 +151,6 @@ void tcp_port_share(struct tcp_port *p, const struct tcp_port *of, const struct 
 		return;
 	spin_lock(&bucket_of(port)->lock);
 	*p = *of;
-	list_init(&p->link);
 	p->addr = *addr;
 	p->listening = false;
 	port_add(p, port);
@@ -152,8 +164,7 @@ void tcp_port_release(struct tcp_port *p)
 	if (!port)
 		return;
 	spin_lock(&bucket_of(port)->lock);
-	list_del(&p->link);
-	p->port = 0;
+	port_del(p);
 	spin_unlock(&bucket_of(port)->lock);
 }
 

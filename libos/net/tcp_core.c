@@ -25,7 +25,6 @@ int tcp_init(void)
 	err = tcp_table_init();
 	if (!err) {
 		tcp_keys_init();
-		tcp_port_init();
 		tcp_tw_init();
 	}
 	__atomic_store_n(&init_state, err ? 0 : 2, __ATOMIC_RELEASE);
@@ -110,7 +109,6 @@ struct tcp_sock *tcp_create(u16 family)
 	list_init(&tp->acceptq);
 	list_init(&tp->reqs);
 	list_init(&tp->acc_link);
-	list_init(&tp->port.link);
 	tp->opts = (struct tcp_opts){
 		.keep_idle_ns = 7200 * NSEC_PER_SEC,
 		.keep_intvl_ns = 75 * NSEC_PER_SEC,
@@ -144,7 +142,7 @@ void tcp_purge_rq(struct tcp_sock *tp)
 {
 	struct pkt *p, *n;
 
-	list_for_each_entry_safe (p, n, &tp->rq, link) {
+	list_for_each_entry_safe(p, n, &tp->rq, link) {
 		list_del(&p->link);
 		pkt_free(p);
 	}

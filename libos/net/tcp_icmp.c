@@ -4,11 +4,14 @@
  */
 #include "libos/net/tcp_internal.h"
 
+#define MTU_MIN 552u /* as Linux: smaller ones are lies, or not worth it */
+
 /* RFC 1191, 3: the path carries less. Only a smaller size than ours is news. */
 static void path_mtu(struct tcp_sock *tp, u32 mtu, u64 now)
 {
 	u32 before = tp->mss;
 
+	mtu = max(mtu, MTU_MIN);
 	if (mtu >= tp->route.mtu || tcp_route(tp))
 		return;
 	route_pmtu_update(&tp->node.remote.addr, mtu);

@@ -52,8 +52,9 @@
 #define TCP_MAX_RUNS 256u /* gaps in the out-of-order queue */
 #define TCP_MAX_WSCALE 14u
 #define TCP_CHALLENGES 100u /* challenge ACKs a second, of all connections (RFC 5961, 7) */
-#define TCP_OOW_ACK_NS (500 * NSEC_PER_MSEC) /* between duplicate ACKs for segments without data   \
-					      */
+#define TCP_OOW_ACK_NS                                                                             \
+	(500 * NSEC_PER_MSEC) /* between duplicate ACKs for segments without data                  \
+			       */
 #define TCP_PAWS_NS (24ull * 86400 * NSEC_PER_SEC) /* RFC 7323, 5.5 */
 #define TCP_COPY_MAX 256u /* payloads up to this are copied into the packet's linear part */
 #define TCP_PORT_LOW 32768u
@@ -129,7 +130,7 @@ struct tcp_hnode {
 
 /* Who holds a port (tcp_bind.c). Under the lock of the port's bucket. */
 struct tcp_port {
-	struct list_head link;
+	struct tcp_port *next, **pprev;
 	u16 port; /* 0: none */
 	bool reuseaddr, reuseport, listening;
 	bool connected; /* chosen by connect(): others may share it as long as the peer differs */
@@ -406,7 +407,6 @@ u32 tcp_buf_limit(u32 want); /* what one socket may use at most, by the size of 
 extern u32 tcp_nr_orphans;
 
 /* ---- tcp_bind.c ---- */
-void tcp_port_init(void);
 int tcp_port_get(struct tcp_sock *tp, u16 port); /* under tp->lock; 0 picks one */
 int tcp_port_connect(struct tcp_sock *tp);	 /* picks a port for node.remote and hashes tp */
 void tcp_port_share(struct tcp_port *p, const struct tcp_port *of, const struct netaddr *addr);
@@ -474,6 +474,7 @@ bool tcp_challenge_ok(u64 now); /* counts one */
 
 /* ---- tcp_sendq.c ---- */
 int tcp_sq_append(struct tcp_sock *tp, const struct pkt_frag *f);
+u32 tcp_sq_limit(const struct tcp_sock *tp);
 void tcp_sq_ack(struct tcp_sock *tp, u32 una);
 void tcp_sq_free(struct tcp_sock *tp);
 /* Adds [seq, seq + len) to p: as linear bytes if few, else as fragments. Value: bytes added (fewer:

@@ -237,7 +237,7 @@ static bool listen_cookie(struct tcp_sock *lp, struct pkt *p, const struct ip_in
 	if (r.ts) {
 		u32 space = lp->opts.rcvbuf_set ? lp->opts.rcvbuf : TCP_RCVBUF_MAX;
 
-		tcp_cookie_ts_read(s->tsecr - r.ts_off, &r.sack, &r.wscale, &r.snd_wscale);
+		tcp_cookie_ts_read(s->tsecr, &r.sack, &r.wscale, &r.snd_wscale);
 		for (; r.wscale && space > 65535 && r.rcv_wscale < TCP_MAX_WSCALE; space >>= 1)
 			r.rcv_wscale++;
 	}
@@ -356,7 +356,7 @@ void tcp_listen_timeout(struct tcp_sock *lp, u64 now)
 	struct tcp_req *r, *n;
 	u64 next = NEVER;
 
-	list_for_each_entry_safe (r, n, &lp->reqs, link) {
+	list_for_each_entry_safe(r, n, &lp->reqs, link) {
 		if (r->next <= now) {
 			if (r->retries >= TCP_SYNACK_RETRIES) {
 				req_kill(lp, r);
@@ -381,7 +381,7 @@ void tcp_listen_close(struct tcp_sock *lp)
 	while (!list_empty(&lp->reqs))
 		req_kill(lp, list_first(&lp->reqs, struct tcp_req, link));
 	list_init(&children);
-	list_for_each_entry_safe (c, n, &lp->acceptq, acc_link)
+	list_for_each_entry_safe(c, n, &lp->acceptq, acc_link)
 		list_move_tail(&c->acc_link, &children);
 	lp->nr_accept = 0;
 	tcp_unlock(lp);

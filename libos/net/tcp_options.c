@@ -206,7 +206,7 @@ u32 tcp_put_sack(struct tcp_sock *tp, u8 *o, u32 used)
 	for (; i < n; i++) {
 		struct tcp_run *r, *best = NULL;
 
-		list_for_each_entry (r, &tp->runs, link)
+		list_for_each_entry(r, &tp->runs, link)
 			if (seq_lt(r->stamp, below) && (!best || seq_gt(r->stamp, best->stamp)))
 				best = r;
 		if (!best) { /* not reached: stamps differ */

@@ -51,7 +51,7 @@ void tcp_rack_detect(struct tcp_sock *tp, u64 now)
 	tcp_deadline_off(tp, DL_REO);
 	if (!tp->rack_sent)
 		return;
-	list_for_each_entry (seg, &tp->segs, link) {
+	list_for_each_entry(seg, &tp->segs, link) {
 		u64 due = seg->sent + tp->rack_rtt + reo;
 
 		if (seg->flags & SEG_SACKED || (seg->flags & (SEG_LOST | SEG_RETRANS)) == SEG_LOST)

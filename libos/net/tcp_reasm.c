@@ -26,7 +26,7 @@ static void run_free(struct tcp_sock *tp, struct tcp_run *r)
 {
 	struct pkt *p, *n;
 
-	list_for_each_entry_safe (p, n, &r->pkts, link)
+	list_for_each_entry_safe(p, n, &r->pkts, link)
 		ooo_drop_pkt(tp, p);
 	list_del(&r->link);
 	tp->nr_runs--;
@@ -40,10 +40,10 @@ void tcp_ooo_free(struct tcp_sock *tp)
 	tp->fin_ooo = false;
 }
 
-/* The runs farthest from being of use go first. */
+/* The runs farthest from being of use go first; when buffers are scarce, all. */
 void tcp_ooo_prune(struct tcp_sock *tp)
 {
-	while (!list_empty(&tp->runs) && tp->rmem > tp->opts.rcvbuf)
+	while (!list_empty(&tp->runs) && (tp->rmem > tp->opts.rcvbuf || tcp_pressure()))
 		run_free(tp, list_last(&tp->runs, struct tcp_run, link));
 }
 
@@ -134,7 +134,8 @@ void tcp_ooo_add(struct tcp_sock *tp, struct pkt *p, u32 seq)
 		pkt_free(p);
 		return;
 	}
-	if (tp->rmem > tp->opts.rcvbuf || (tcp_pressure() && tp->ooo_mem > TCP_RCVBUF_DEFAULT)) {
+	if (tp->rmem > (tcp_pressure() ? min(tp->opts.rcvbuf, 16384u) : tp->opts.rcvbuf) ||
+	    nbuf_free_count() < nbuf_total() / 8) {
 		pkt_free(p);
 		return;
 	}
@@ -159,7 +160,7 @@ void tcp_ooo_add(struct tcp_sock *tp, struct pkt *p, u32 seq)
 	if (joined) {
 		struct pkt *q, *n;
 
-		list_for_each_entry_safe (q, n, &joined->pkts, link)
+		list_for_each_entry_safe(q, n, &joined->pkts, link)
 			list_move_tail(&q->link, &r->pkts);
 		r->end = joined->end;
 		run_free(tp, joined);
@@ -176,7 +177,7 @@ void tcp_ooo_drain(struct tcp_sock *tp)
 			return;
 		if (seq_lt(r->seq, tp->rcv_nxt))
 			tcp_dsack(tp, r->seq, seq_lt(r->end, tp->rcv_nxt) ? r->end : tp->rcv_nxt);
-		list_for_each_entry_safe (p, n, &r->pkts, link) {
+		list_for_each_entry_safe(p, n, &r->pkts, link) {
 			u32 seq = tcp_cb(p)->seq;
 
 			if (seq_le(tcp_cb(p)->end, tp->rcv_nxt))

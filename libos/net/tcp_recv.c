@@ -121,6 +121,23 @@ static void take_urgent_byte(struct tcp_sock *tp, const struct pkt *p, u32 seq)
 	tcp_wake(tp, EPOLLPRI);
 }
 
+/*
+ * May a segment in order come in? A window of tiny ones can cost more than the buffer. As buffers
+ * run short a connection may hold less and less, but who holds nothing gets one almost to the end,
+ * so that somebody always makes progress. The last buffers are for ACKs.
+ */
+static bool have_room(const struct tcp_sock *tp)
+{
+	u32 most = tp->opts.rcvbuf + tp->opts.rcvbuf / 4, left = nbuf_free_count(),
+	    total = nbuf_total();
+
+	if (likely(left > total / 4))
+		return tp->rmem <= most;
+	if (left > total / 8)
+		return tp->rmem <= min(most, 16384u);
+	return left > total / 24 && !tp->rmem;
+}
+
 void tcp_data(struct tcp_sock *tp, struct pkt *p, struct tcp_seginfo *s, u64 now)
 {
 	bool fin = s->flags & TCPF_FIN;
@@ -167,11 +184,9 @@ void tcp_data(struct tcp_sock *tp, struct pkt *p, struct tcp_seginfo *s, u64 now
 		pkt_pull(p, old);
 		s->seq = tp->rcv_nxt;
 	}
-	/* a window of tiny segments can cost more than the buffer: the farthest go first, then this
-	 * one */
-	if (p->total && tp->rmem > tp->opts.rcvbuf) {
+	if (p->total && !have_room(tp)) {
 		tcp_ooo_prune(tp);
-		if (tp->rmem > tp->opts.rcvbuf + tp->opts.rcvbuf / 4) {
+		if (!have_room(tp)) {
 			tp->ack_now = true;
 			pkt_free(p);
 			return;
@@ -287,7 +302,7 @@ size_t tcp_recv_peek(struct tcp_sock *tp, struct list_head *list, size_t skip, s
 
 	spin_lock(&tp->lock);
 	max = skip ? max : before_mark(tp, max);
-	list_for_each_entry (p, &tp->rq, link) {
+	list_for_each_entry(p, &tp->rq, link) {
 		struct pkt *q;
 
 		if (skip >= p->total) {

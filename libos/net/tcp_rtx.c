@@ -51,7 +51,7 @@ void tcp_segs_free(struct tcp_sock *tp)
 {
 	struct tcp_seg *s, *n;
 
-	list_for_each_entry_safe (s, n, &tp->segs, link)
+	list_for_each_entry_safe(s, n, &tp->segs, link)
 		tcp_seg_del(s);
 	tp->sacked = tp->lost = tp->retrans = tp->lost_unsent = 0;
 }
@@ -89,7 +89,7 @@ void tcp_segs_ack(struct tcp_sock *tp, u32 ack, struct tcp_ackstate *a, u64 now)
 {
 	struct tcp_seg *seg, *next;
 
-	list_for_each_entry_safe (seg, next, &tp->segs, link) {
+	list_for_each_entry_safe(seg, next, &tp->segs, link) {
 		u32 n;
 
 		if (seq_ge(seg->seq, ack))
@@ -144,7 +144,7 @@ static void sack_range(struct tcp_sock *tp, u32 start, u32 end, struct tcp_ackst
 {
 	struct tcp_seg *seg, *next;
 
-	list_for_each_entry_safe (seg, next, &tp->segs, link) {
+	list_for_each_entry_safe(seg, next, &tp->segs, link) {
 		if (seq_ge(seg->seq, end))
 			return;
 		if (seq_le(seg->end, start) || seg->flags & SEG_SACKED)
@@ -267,7 +267,7 @@ static void undo(struct tcp_sock *tp)
 {
 	struct tcp_seg *seg;
 
-	list_for_each_entry (seg, &tp->segs, link)
+	list_for_each_entry(seg, &tp->segs, link)
 		seg->flags &= ~SEG_LOST;
 	tp->lost = tp->lost_unsent = 0;
 	tp->cwnd = max(tp->cwnd, tp->prior_cwnd);
@@ -388,7 +388,7 @@ void tcp_enter_loss(struct tcp_sock *tp, u64 now)
 	tp->nr_sack_cache = 0;
 	if (!tp->sack_ok)
 		tp->sacked = 0;
-	list_for_each_entry (seg, &tp->segs, link) {
+	list_for_each_entry(seg, &tp->segs, link) {
 		/* RFC 2018, 8: the receiver may have thrown away what it had announced */
 		if (reneged && seg->flags & SEG_SACKED) {
 			tp->sacked -= seg->end - seg->seq;
@@ -403,7 +403,7 @@ void tcp_mtu_lost(struct tcp_sock *tp, u64 now)
 {
 	struct tcp_seg *seg;
 
-	list_for_each_entry (seg, &tp->segs, link)
+	list_for_each_entry(seg, &tp->segs, link)
 		if (seg->end - seg->seq > tp->mss)
 			tcp_seg_mark_lost(tp, seg);
 	tp->cwnd = max(tp->cwnd, tcp_pipe(tp) + tp->mss);
@@ -414,7 +414,7 @@ void tcp_xmit_lost(struct tcp_sock *tp, u64 now)
 {
 	struct tcp_seg *seg;
 
-	list_for_each_entry (seg, &tp->segs, link) {
+	list_for_each_entry(seg, &tp->segs, link) {
 		u32 pipe = tcp_pipe(tp), room = tp->cwnd > pipe ? tp->cwnd - pipe : 0;
 		bool head = seg->seq == tp->snd_una;
 

@@ -29,9 +29,10 @@ ssize_t tcp_send_room(struct tcp_sock *tp)
 	spin_lock(&tp->lock);
 	r = send_state(tp);
 	if (!r) {
-		if (tp->wmem < tp->opts.sndbuf &&
-		    tp->snd_end - tp->snd_nxt < tp->opts.notsent_lowat)
-			r = tp->opts.sndbuf - tp->wmem;
+		u32 limit = tcp_sq_limit(tp);
+
+		if (tp->wmem < limit && tp->snd_end - tp->snd_nxt < tp->opts.notsent_lowat)
+			r = limit - tp->wmem;
 		else
 			tp->nospace = true;
 	} else if (r == 1) {

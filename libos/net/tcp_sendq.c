@@ -9,6 +9,23 @@
 
 #include "libos/mm/alloc.h"
 
+/*
+ * Bytes of buffers that the queue may hold now. When buffers are scarce it is less, but always
+ * something: a connection that has nothing in flight hears of no ACK that could wake its writer
+ * later.
+ */
+u32 tcp_sq_limit(const struct tcp_sock *tp)
+{
+	u32 n;
+
+	if (likely(!tcp_pressure()))
+		return tp->opts.sndbuf;
+	n = nbuf_free_count();
+	if (n > nbuf_total() / 8)
+		return min(tp->opts.sndbuf, 8 * NBUF_SIZE);
+	return n > nbuf_total() / 16 ? 2 * NBUF_SIZE : NBUF_SIZE;
+}
+
 static struct tcp_chunk *chunk_at(const struct tcp_sendq *q, u32 i)
 {
 	return &q->v[(q->head + i) & (q->cap - 1)];

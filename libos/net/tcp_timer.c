@@ -9,6 +9,7 @@
 #include "libos/net/tcp_internal.h"
 
 #define MIN_RTT_WINDOW (300 * NSEC_PER_SEC)
+#define RESOURCE_PROBE (500 * NSEC_PER_MSEC)
 
 static void timer_move(struct tcp_sock *tp, u64 when)
 {
@@ -132,6 +133,8 @@ static void syn_timeout(struct tcp_sock *tp, u64 now)
 
 static void rto_timeout(struct tcp_sock *tp, u64 now)
 {
+	u32 segs_out = tp->segs_out;
+
 	if (tp->state == TCP_SYN_SENT || tp->state == TCP_SYN_RECV) {
 		syn_timeout(tp, now);
 		return;
@@ -150,6 +153,14 @@ static void rto_timeout(struct tcp_sock *tp, u64 now)
 		tp->route.gen = route_gen() - 1; /* RFC 1122, 4.2.3.5: R1 */
 	tcp_deadline(tp, DL_RTO, no_later(tp, now, now + tcp_rto(tp)));
 	tcp_output(tp, now);
+	if (tp->segs_out == segs_out) {
+		/* nothing left this host: that tells nothing of the peer */
+		tp->retries--;
+		tp->backoff--;
+		tcp_deadline(tp, DL_RTO, now + min(tcp_rto(tp), RESOURCE_PROBE));
+	} else if (tp->dl[DL_RTO] != NEVER) {
+		tcp_deadline(tp, DL_RTO, no_later(tp, now, tp->dl[DL_RTO]));
+	}
 }
 
 /* RFC 9293, 3.8.6.1. A peer that answers may keep its window shut for ever, unless nobody is left

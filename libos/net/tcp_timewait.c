@@ -87,7 +87,6 @@ void tcp_timewait(struct tcp_sock *tp, u64 now)
 	tw->node.refs = 1;
 	tw->node.local = tp->node.local;
 	tw->node.remote = tp->node.remote;
-	list_init(&tw->port.link);
 	tw->rcv_nxt = tp->rcv_nxt;
 	tw->snd_nxt = tp->snd_nxt;
 	tw->rcv_wnd = tcp_recv_window(tp);

@@ -352,7 +352,7 @@ static u32 send_mask(struct tcp_sock *tp)
 	if (tp->snd_shut)
 		return POLLOUT_BITS;
 	/* enough room that a wake-up is worth it: a third of the buffer */
-	if (tp->wmem + tp->wmem / 2 < tp->opts.sndbuf &&
+	if (tp->wmem + tp->wmem / 2 < tcp_sq_limit(tp) &&
 	    tp->snd_end - tp->snd_nxt < tp->opts.notsent_lowat)
 		return POLLOUT_BITS;
 	tp->nospace = true;
