@@ -21,6 +21,9 @@ void socket_net_poll(void)
 
 	if (net_pending(kt))
 		net_poll(kt);
+	/* What protocols wait for comes even if the application computes now and never enters again. */
+	if (READ_ONCE(kt->timers.first) < READ_ONCE(kt->kick_armed))
+		timer_commit();
 }
 
 static ssize_t socket_read(struct file *f, struct iov_iter *to, u64 *pos)

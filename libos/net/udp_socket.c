@@ -520,6 +520,8 @@ int inet_dgram_create(u16 family, int protocol, struct socket **s)
 {
 	struct udp_sock *u;
 
+	if (protocol == IPPROTO_ICMP) /* as Linux, whose net.ipv4.ping_group_range is empty by default */
+		return -EACCES;
 	if (protocol && protocol != IPPROTO_UDP)
 		return -EPROTONOSUPPORT;
 	u = kzalloc(sizeof(*u));

@@ -151,6 +151,23 @@ static void binding(void)
 	R(socketpair(AF_INET, SOCK_DGRAM, 0, (int[2]){}));
 }
 
+static void names(void)
+{
+	struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_DGRAM }, *res = NULL;
+	struct sockaddr_in *in;
+
+	HEAD("names");
+	R(getaddrinfo("localhost", "4711", &hints, &res));
+	NEED(res);
+	in = (void *)res->ai_addr;
+	T(in->sin_addr.s_addr == htonl(INADDR_LOOPBACK) && in->sin_port == htons(4711));
+	V(res->ai_socktype);
+	V(res->ai_protocol);
+	freeaddrinfo(res);
+	R(getaddrinfo("10.1.2.3", NULL, &hints, &res));
+	freeaddrinfo(res);
+}
+
 static void connecting(void)
 {
 	int pa, pb, a = bound(&pa), b = bound(&pb), c = socket(AF_INET, SOCK_DGRAM, 0), v;
@@ -457,6 +474,7 @@ int main(void)
 {
 	basics();
 	binding();
+	names();
 	connecting();
 	waiting();
 	sizes();
