@@ -28,6 +28,7 @@
 #include "libos/lib/string.h"
 #include "libos/mm/alloc.h"
 #include "libos/mm/usercopy.h"
+#include "libos/net/netif.h"
 #include "libos/sched/wait.h"
 #include "libos/signal/signal.h"
 #include "libos/time/clock.h"
@@ -566,6 +567,8 @@ static long do_epoll_wait(int epfd, u64 uevents, int max, u64 deadline)
 	if (!is_epoll(f))
 		goto out;
 	ep = f->priv;
+	/* A program that always finds something ready, or never waits, would not see packets otherwise. */
+	net_poll_due(this_kthread());
 	for (;;) {
 		r = maybe_ready(ep) ? send_events(ep, uevents, max) : 0;
 		if (r || !deadline)

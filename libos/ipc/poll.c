@@ -11,6 +11,7 @@
 #include "libos/lib/string.h"
 #include "libos/mm/alloc.h"
 #include "libos/mm/usercopy.h"
+#include "libos/net/netif.h"
 #include "libos/proc/proc.h"
 #include "libos/sched/wait.h"
 #include "libos/signal/signal.h"
@@ -152,8 +153,10 @@ static bool poll_sleep(struct poll_set *s, u64 deadline)
 static long poll_loop(long (*ask)(void *arg, struct poll_set *set), void *arg, u64 deadline)
 {
 	struct poll_set set;
-	long n = ask(arg, NULL);
+	long n;
 
+	net_poll_due(this_kthread()); /* a program that never waits would not see packets otherwise */
+	n = ask(arg, NULL);
 	if (n || !deadline)
 		return n;
 	if (signal_pending(current()))

@@ -13,6 +13,7 @@
 #include "libos/ipc/epoll.h"
 #include "libos/ipc/pipe.h"
 #include "libos/mm/alloc.h"
+#include "libos/net/netif.h"
 #include "libos/sched/uthread.h"
 #include "libos/sched/wait.h"
 
@@ -144,6 +145,10 @@ int signal_set_mask_for_call(u64 uset, size_t size)
 }
 
 void signal_restore_mask_if(bool interrupted)
+{
+}
+
+void net_poll_due(struct kthread *kt)
 {
 }
 
