@@ -69,6 +69,13 @@ static void unlist(struct cores_instance *ci)
 
 /* Kicks */
 
+bool cores_unseen(const struct cores_instance *ci, uint32_t k)
+{
+	return ci->kt[k].kick_since &&
+	       ci->kt[k].kick_polls ==
+		       __atomic_load_n(&ci->in->control->kthreads[k].rx_polls, __ATOMIC_RELAXED);
+}
+
 static void kick_clear(struct cores_instance *ci, uint32_t k)
 {
 	if (!ci->kt[k].kick_since)
@@ -81,32 +88,46 @@ static void kick_clear(struct cores_instance *ci, uint32_t k)
 void cores_kick_arm(struct cores_instance *ci, uint32_t k, uint64_t now)
 {
 	struct cores_kt *kt = &ci->kt[k];
+	uint32_t polls = __atomic_load_n(&ci->in->control->kthreads[k].rx_polls, __ATOMIC_RELAXED);
 
 	cores_list(ci);
-	if (kt->kick_since)
+	if (kt->kick_since) {
+		/* It looked meanwhile, so these packets are the oldest. */
+		if (polls != kt->kick_polls) {
+			kt->kick_since = now;
+			kt->kick_polls = polls;
+		}
 		return;
+	}
 	kt->kick_since = now;
-	kt->kick_polls = __atomic_load_n(&ci->in->control->kthreads[k].rx_polls, __ATOMIC_RELAXED);
+	kt->kick_polls = polls;
 	ci->nr_kick++;
 	nr_busy++;
 }
 
 static bool kick_check(struct cores_instance *ci, uint32_t k, uint64_t now)
 {
-	struct ctl_kthread *line = &ci->in->control->kthreads[k];
 	struct cores_kt *kt = &ci->kt[k];
+	uint32_t state;
 
 	if (!kt->kick_since || now < kt->kick_since + KICK_NS)
 		return false;
-	/* It looked, or sleeps (and looked before it did). */
-	if (__atomic_load_n(&line->rx_polls, __ATOMIC_RELAXED) != kt->kick_polls ||
-	    word_state(word_read(ci->in->control, k)) != CTL_KT_RUNNING) {
+	state = word_state(word_read(ci->in->control, k));
+	if (!cores_unseen(ci, k)) {
 		kick_clear(ci, k);
+		return false;
+	}
+	if (state == CTL_KT_PARKED) {
+		/* It looked before it slept, unless it was made to give its core back. */
+		kick_clear(ci, k);
+		if (config.dedicated)
+			managed_want_rx(ci, k, now);
 		return false;
 	}
 	/* Once more after as long again, should this one find it where it cannot look. */
 	kt->kick_since = now;
-	cores_signal(ci->in, k);
+	if (state == CTL_KT_RUNNING)
+		cores_signal(ci->in, k);
 	return true;
 }
 
@@ -282,6 +303,7 @@ void cores_exit(void)
 int cores_attach(struct instance *in)
 {
 	struct cores_instance *ci;
+	uint64_t now = now_ns();
 	uint32_t nr = in->nr_pairs < CTL_MAX_KTHREADS ? in->nr_pairs : CTL_MAX_KTHREADS;
 
 	ci = calloc(1, sizeof(*ci) + nr * sizeof(ci->kt[0]));
@@ -293,7 +315,7 @@ int cores_attach(struct instance *in)
 	ci->nr = nr;
 	in->cores = ci;
 	if (config.dedicated) {
-		if (managed_attach(ci, now_ns())) {
+		if (managed_attach(ci, now)) {
 			in->cores = NULL;
 			free(ci);
 			return -1;
@@ -301,7 +323,8 @@ int cores_attach(struct instance *in)
 	} else {
 		__atomic_store_n(&in->control->sched.managed, 0, __ATOMIC_SEQ_CST);
 	}
-	cores_list(ci);
+	/* Packets may have come before we knew it. */
+	cores_kick_arm(ci, 0, now);
 	return 0;
 }
 

@@ -59,6 +59,8 @@ struct cores_instance {
 void cores_note_wake(struct cores_instance *ci, uint32_t k, uint32_t word, uint64_t since);
 /* Packets came for kthread k, which runs: see that it looks. */
 void cores_kick_arm(struct cores_instance *ci, uint32_t k, uint64_t now);
+/* Packets came for kthread k, and it has not looked since. */
+bool cores_unseen(const struct cores_instance *ci, uint32_t k);
 /* Puts it on the list of those whose words are looked at, and that the loop drains. */
 void cores_list(struct cores_instance *ci);
 /* The instance's process lives. Its pid then means it, and may be used at once. */
@@ -73,6 +75,8 @@ void managed_exit(void);
 int managed_attach(struct cores_instance *ci, uint64_t now);
 void managed_detach(struct cores_instance *ci, uint64_t now);
 void managed_rx(struct cores_instance *ci, uint32_t pair, uint64_t now);
+/* Packets lie before kthread k, which has parked. */
+void managed_want_rx(struct cores_instance *ci, uint32_t k, uint64_t now);
 /* Looks at all words of an instance. True: a kthread of it runs, or waits for a core. */
 bool managed_look(struct cores_instance *ci, uint64_t now);
 bool managed_tick(uint64_t now);

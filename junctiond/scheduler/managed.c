@@ -178,6 +178,11 @@ static void look_wanted(struct cores_instance *ci, uint64_t now)
 	}
 }
 
+void managed_want_rx(struct cores_instance *ci, uint32_t k, uint64_t now)
+{
+	want(ci, k, WANT_RX, now);
+}
+
 bool managed_look(struct cores_instance *ci, uint64_t now)
 {
 	bool busy = false;
@@ -270,8 +275,7 @@ static void core_parked(struct mcore *m, uint64_t now)
 	look_parked(ci, k, now);
 	/* Packets that it was to look at before it was asked for its core; it does not look as it
 	 * leaves. */
-	if (ci->kt[k].kick_since &&
-	    ci->kt[k].kick_polls == __atomic_load_n(&line_of(ci, k)->rx_polls, __ATOMIC_RELAXED))
+	if (cores_unseen(ci, k))
 		ci->kt[k].wants |= WANT_RX;
 	/* And what came between its parking and our seeing it. */
 	if (ci->kt[k].wants)
@@ -323,6 +327,9 @@ static void do_grant(const struct policy_action *a, uint64_t now)
 	set_affinity(ci, a->kthread, (int)a->core);
 	set_class(ci, a->kthread, false);
 	timers_set(ci, a->kthread, NEVER);
+	/* It may be asked to leave again before it has looked. */
+	if (ci->kt[a->kthread].wants & WANT_RX)
+		cores_kick_arm(ci, a->kthread, now);
 	ci->kt[a->kthread].wants = 0;
 	/* What it was asked before, without a grant, is settled. */
 	__atomic_store_n(&line->preempt, 0, __ATOMIC_RELAXED);
