@@ -46,6 +46,7 @@ static int epoll_fd = -1, listen_fd = -1, signal_fd = -1;
 static bool only_client; /* end when it does */
 static char socket_path[108];
 static ino_t socket_ino;
+static bool deaf;	      /* listen_fd is not watched */
 static char made_folder[108]; /* empty: it was there before */
 
 static uint64_t tag(enum kind kind, const struct client *c)
@@ -173,6 +174,8 @@ static void client_close(struct client *c)
 	nr_clients--;
 	while (highest && clients[highest - 1].fd == -1)
 		highest--;
+	if (deaf && watch(listen_fd, K_LISTEN, NULL) == 0)
+		deaf = false;
 	if (only_client)
 		loop_stop();
 }
@@ -352,8 +355,16 @@ static void accept_clients(void)
 		struct ucred cred;
 		socklen_t len = sizeof(cred);
 
-		if (fd == -1)
+		if (fd == -1) {
+			if (errno != EMFILE && errno != ENFILE)
+				return;
+			/* It would be readable for ever; until somebody goes. */
+			log_line(LOG_WARN, "control", "out of descriptors", "clients=%u",
+				 nr_clients);
+			epoll_ctl(epoll_fd, EPOLL_CTL_DEL, listen_fd, NULL);
+			deaf = true;
 			return;
+		}
 		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == -1 ||
 		    (cred.uid != 0 && cred.uid != getuid())) {
 			log_line(LOG_WARN, "control", "client of another user refused", "uid=%u",

@@ -32,6 +32,7 @@
 #define SHORT_SLEEP_NS 100000u
 #define LONG_SLEEP_NS 2000000u
 #define SLEEP_MAX_NS 10000000000u
+#define BLIND_SLEEP_NS 200000u /* while an uplink without interrupts must be polled */
 #define DRAIN_TURNS 16u
 
 static struct instance *active[SSTATS_MAX_INSTANCES];
@@ -101,15 +102,6 @@ void loop_stop(void)
 	stopping = true;
 }
 
-static bool take_from(struct instance *in, uint64_t now)
-{
-	bool any = false;
-
-	for (uint32_t i = 0; i < in->nr_pairs; i++)
-		any |= switch_from_instance(in, i, now);
-	return any;
-}
-
 static void on_doorbell(struct instance *in)
 {
 	loop_activate(in);
@@ -123,7 +115,7 @@ static bool drain(uint64_t now)
 	for (uint32_t i = nr_draining; i-- > 0;) {
 		struct instance *in = draining[i].in;
 
-		if (take_from(in, now)) {
+		if (switch_from_instance(in, now)) {
 			any = true;
 			if (--draining[i].turns)
 				continue;
@@ -158,7 +150,7 @@ static bool turn(uint64_t now)
 	}
 	/* From the end: those that leave are replaced by one that was looked at. */
 	for (uint32_t i = nr_active; i-- > 0;)
-		busy |= take_from(active[i], now);
+		busy |= switch_from_instance(active[i], now);
 	if (nr_draining)
 		busy |= drain(now);
 	port_flush();
@@ -176,6 +168,8 @@ static uint64_t sleep_timeout(uint64_t now)
 	f = instance_deadline();
 	if (f < due)
 		due = f;
+	if (port_present() && port_event_fd() == -1 && due > now + BLIND_SLEEP_NS)
+		due = now + BLIND_SLEEP_NS;
 	if (due <= now)
 		return 0;
 	return due - now < SLEEP_MAX_NS ? due - now : SLEEP_MAX_NS;

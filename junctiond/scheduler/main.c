@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "junctiond/scheduler/clock.h"
@@ -325,6 +326,17 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* Two descriptors an instance: as many as we may have. */
+static void raise_limits(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
+		rl.rlim_cur = rl.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &rl);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	char err[SCHED_TEXT_MAX] = "";
@@ -333,6 +345,7 @@ int main(int argc, char **argv)
 	complete_options();
 	clock_init();
 	block_signals();
+	raise_limits();
 	if (fault_init(config.fault, err, sizeof(err)) < 0)
 		die("%s", err);
 	if (stats_init() < 0)

@@ -32,6 +32,8 @@
 
 static bool present, csum_offload;
 static uint16_t port;
+static int event_fd = -1;
+static bool event_counts; /* event_fd is an eventfd */
 static struct rte_mempool *pool;
 static struct rte_mbuf *out[PORT_BURST];
 static unsigned nr_out;
@@ -157,11 +159,43 @@ static int eal_start(const char *spec, char *err, unsigned err_size)
 	return 0;
 }
 
+static int port_setup(const struct rte_eth_conf *conf)
+{
+	uint16_t nrx = RING, ntx = RING;
+	int rc = rte_eth_dev_configure(port, 1, 1, conf);
+
+	if (rc == 0)
+		rc = rte_eth_dev_adjust_nb_rx_tx_desc(port, &nrx, &ntx);
+	if (rc == 0)
+		rc = rte_eth_rx_queue_setup(port, 0, nrx, SOCKET_ID_ANY, NULL, pool);
+	if (rc == 0)
+		rc = rte_eth_tx_queue_setup(port, 0, ntx, SOCKET_ID_ANY, NULL);
+	if (rc == 0)
+		rc = rte_eth_dev_start(port);
+	return rc;
+}
+
+/*
+ * What tells that frames have come: the tap itself, or an eventfd, which stays readable until it is
+ * read. -1: the device has none.
+ */
+static void find_event_fd(void)
+{
+	char path[64], target[64] = "";
+
+	event_fd = rte_eth_dev_rx_intr_ctl_q_get_fd(port, 0);
+	if (event_fd == -1)
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", event_fd);
+	if (readlink(path, target, sizeof(target) - 1) == -1)
+		target[0] = '\0';
+	event_counts = strstr(target, "eventfd") != NULL;
+}
+
 static int port_start(const char *spec, char *err, unsigned err_size)
 {
 	struct rte_eth_conf conf = {.rxmode = {.mtu = 1500}, .intr_conf = {.rxq = 1}};
 	struct rte_eth_dev_info info;
-	uint16_t nrx = RING, ntx = RING;
 	int rc;
 
 	port = (uint16_t)rte_eth_find_next(0);
@@ -180,19 +214,12 @@ static int port_start(const char *spec, char *err, unsigned err_size)
 		conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
 		csum_offload = true;
 	}
-	rc = rte_eth_dev_configure(port, 1, 1, &conf);
-	if (rc < 0) { /* no receive interrupts: the uplink is polled */
+	/* Not every device has receive interrupts; the others are polled. */
+	rc = port_setup(&conf);
+	if (rc < 0) {
 		conf.intr_conf.rxq = 0;
-		rc = rte_eth_dev_configure(port, 1, 1, &conf);
+		rc = port_setup(&conf);
 	}
-	if (rc == 0)
-		rc = rte_eth_dev_adjust_nb_rx_tx_desc(port, &nrx, &ntx);
-	if (rc == 0)
-		rc = rte_eth_rx_queue_setup(port, 0, nrx, SOCKET_ID_ANY, NULL, pool);
-	if (rc == 0)
-		rc = rte_eth_tx_queue_setup(port, 0, ntx, SOCKET_ID_ANY, NULL);
-	if (rc == 0)
-		rc = rte_eth_dev_start(port);
 	if (rc < 0) {
 		snprintf(err, err_size, "--uplink %s: the device cannot be set up: %s", spec,
 			 rte_strerror(-rc));
@@ -204,6 +231,7 @@ static int port_start(const char *spec, char *err, unsigned err_size)
 	if (rc < 0 && rc != -ENOTSUP)
 		log_line(LOG_WARN, "port", "uplink hears its own address only", "error=\"%s\"",
 			 rte_strerror(-rc));
+	find_event_fd();
 	log_line(LOG_INFO, "port", "uplink", "spec=%s driver=%s checksums=%s", spec,
 		 info.driver_name, csum_offload ? "device" : "instances");
 	return 0;
@@ -322,17 +350,20 @@ unsigned port_iov(const struct rte_mbuf *m, struct iovec *iov, unsigned max, uin
 
 int port_event_fd(void)
 {
-	return present ? rte_eth_dev_rx_intr_ctl_q_get_fd(port, 0) : -1;
+	return event_fd;
 }
 
 void port_events(bool enable)
 {
-	if (!present)
+	uint64_t n;
+
+	if (!present || event_fd == -1)
 		return;
-	/* Drivers whose descriptor is simply readable while frames wait have nothing to switch:
-	 * -ENOTSUP. */
+	/* A tap is simply readable while frames wait: -ENOTSUP, nothing to switch. */
 	if (enable)
 		rte_eth_dev_rx_intr_enable(port, 0);
 	else
 		rte_eth_dev_rx_intr_disable(port, 0);
+	if (!enable && event_counts && read(event_fd, &n, sizeof(n)) < 0)
+		return; /* it had not fired */
 }

@@ -46,6 +46,7 @@ struct instance {
 	struct cores_instance *cores;
 	bool active; /* its transmit queues are polled */
 	uint32_t active_index; /* in the list of active ones */
+	uint32_t next_tx; /* queue pair whose transmit ring is looked at first */
 	bool stopped; /* its rings were bad: no packet goes in or out any more */
 };
 

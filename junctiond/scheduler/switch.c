@@ -23,7 +23,7 @@
 #include "junctiond/scheduler/vring.h"
 
 #define TABLE_SIZE (4 * SSTATS_MAX_INSTANCES) /* a power of two; at most a quarter full */
-#define BURST_PACKETS 32u
+#define BURST_PACKETS 64u
 #define BURST_BYTES (256u << 10)
 
 /* Instances by address: open addressing with linear probing. */
@@ -295,28 +295,50 @@ static void route_from_instance(struct instance *in, uint32_t pair, const struct
 	}
 }
 
-bool switch_from_instance(struct instance *in, uint32_t pair, uint64_t now)
+/* What one instance may have us do in a turn of the loop. */
+struct budget {
+	uint32_t packets, bytes;
+};
+
+static bool from_pair(struct instance *in, uint32_t pair, struct budget *left, uint64_t now)
 {
 	struct vring *v = in->tx[pair];
 	struct vring_pkt p;
-	uint32_t packets = 0, bytes = 0;
+	bool any = false;
 	int rc = 0;
 
-	while (packets < BURST_PACKETS && bytes < BURST_BYTES && (rc = vring_peek(v, &p)) > 0) {
+	while (left->packets && left->bytes && (rc = vring_peek(v, &p)) > 0) {
 		in->stats->tx_packets++;
 		in->stats->tx_bytes += p.len;
-		bytes += p.len;
-		packets++;
+		left->packets--;
+		left->bytes -= p.len < left->bytes ? p.len : left->bytes;
 		route_from_instance(in, pair, &p);
 		vring_done(v, &p);
+		any = true;
 	}
 	if (rc < 0)
 		pair_stopped(in, pair, v);
-	if (!packets)
-		return false;
-	if (vring_wants_event(v)) /* it waits for room in its ring */
+	if (any && vring_wants_event(v)) /* it waits for room in its ring */
 		cores_rx(in, pair, now);
-	return true;
+	return any;
+}
+
+bool switch_from_instance(struct instance *in, uint64_t now)
+{
+	struct budget left = {BURST_PACKETS, BURST_BYTES};
+	uint32_t pair = in->next_tx;
+	bool any = false;
+
+	for (uint32_t i = 0; i < in->nr_pairs; i++) {
+		any |= from_pair(in, pair, &left, now);
+		if (++pair == in->nr_pairs)
+			pair = 0;
+		/* The one that used up the budget comes last the next time. */
+		if (!left.packets || !left.bytes)
+			break;
+	}
+	in->next_tx = pair;
+	return any;
 }
 
 static void uplink_arp(struct frame *f)

@@ -19,8 +19,8 @@ struct instance *switch_find(uint32_t addr);
 /* The MAC address of whoever has `addr`. */
 void switch_mac(uint32_t addr, uint8_t mac[6]);
 
-/* Takes what is in the transmit ring of one queue pair, up to a burst. True if anything was. */
-bool switch_from_instance(struct instance *in, uint32_t pair, uint64_t now);
+/* Takes what is in its transmit rings, up to a burst in all. True if anything was. */
+bool switch_from_instance(struct instance *in, uint64_t now);
 /* A frame that came from the uplink. Takes it over. */
 void switch_from_uplink(struct rte_mbuf *m);
 /* Hands on a frame from the uplink that fault injection has passed. Takes it over. */

@@ -75,7 +75,9 @@ class Scheduler:
         self.log = ctx.path(f"scheduler.{next(counter)}.log")
         argv = [os.path.join(ctx.build, "bin", "junction-scheduler"), "--socket", self.socket, *options]
         if uplink:
-            argv = ["ip", "netns", "exec", ns.name, *argv, "--uplink", "tap:wire"]
+            argv += ["--uplink", "tap:wire"]
+        if ns:
+            argv = ["ip", "netns", "exec", ns.name, *argv]
         with open(self.log, "wb") as err:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=err, stderr=err)
         try:
@@ -608,6 +610,35 @@ def client_fd(ctx):
         p.communicate()
 
 
+def af_xdp(ctx):
+    """The other kind of uplink that needs no hardware: AF_XDP on one end of a veth pair."""
+    ns = Namespace()
+    s = None
+    try:
+        run("ip", "-n", ns.name, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+        for link in ("v0", "v1"):
+            run("ip", "-n", ns.name, "link", "set", link, "up")
+        run("ip", "-n", ns.name, "addr", "add", GATEWAY + "/16", "dev", "v1")
+        s = Scheduler(ctx, "--uplink", "af_xdp:v0", ns=ns)
+        a = Instance(s.socket, "a")
+        try:
+            with ns.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+                sock.settimeout(5)
+                sock.bind((GATEWAY, 5000))
+                sock.sendto(b"question", (a.ip, 7000))
+                got = a.receive(want=is_ipv4, timeout=5)
+                need("a receives nothing", got)
+                a.send(datagram(a, GATEWAY, b"answer", mac=got[2][6:12], sport=7000, dport=5000))
+                same("the kernel receives", sock.recvfrom(100), (b"answer", (a.ip, 7000)))
+        finally:
+            a.close()
+        same("exit status", s.stop(), 0)
+    finally:
+        if s:
+            s.stop(signal.SIGKILL)
+        ns.close()
+
+
 # Sleep, faults, capture
 
 
@@ -704,6 +735,6 @@ def logs(ctx):
 
 
 def cases(build):
-    tests = (forward, full, whole_segments, uplink, segments, forged, bad_ring, scribble, steps, sockets, client_fd, sleeping,
+    tests = (forward, full, whole_segments, uplink, segments, af_xdp, forged, bad_ring, scribble, steps, sockets, client_fd, sleeping,
              faults, pcap, logs)
     return [Case("scheduler/" + f.__name__, f) for f in tests]
