@@ -17,7 +17,11 @@ static struct {
 	spinlock_t lock;
 	struct tcp_port *first;
 } ports[NR_PORT_BUCKETS];
-static u64 taken[65536 / 64]; /* a bit for each port that anybody holds; under the bucket's lock, read without */
+static u64 taken[65536 / 64]; /* a bit for each port that anybody holds; under the bucket's lock,
+				 read without */
+
+static u32 nr_strict[65536]; /* of those, the ones that were not chosen by connect(); the same */
+#define WALK_MAX 64u	     /* more holders than this are not looked at one by one */
 
 #define bucket_of(port) (&ports[(port) & (NR_PORT_BUCKETS - 1)])
 
@@ -57,6 +61,7 @@ static void port_add(struct tcp_port *p, u16 port)
 		p->next->pprev = &p->next;
 	p->pprev = &bucket_of(port)->first;
 	bucket_of(port)->first = p;
+	nr_strict[port] += !p->connected;
 	__atomic_fetch_or(&taken[port / 64], 1ull << port % 64, __ATOMIC_RELAXED);
 }
 
@@ -68,6 +73,7 @@ static void port_del(struct tcp_port *p)
 	if (p->next)
 		p->next->pprev = p->pprev;
 	p->port = 0;
+	nr_strict[port] -= !p->connected;
 	for (struct tcp_port *q = bucket_of(port)->first; q; q = q->next)
 		if (q->port == port)
 			return;
@@ -95,7 +101,8 @@ int tcp_port_get(struct tcp_sock *tp, u16 port)
 		u16 try = port ?: TCP_PORT_LOW + (at + i) % range;
 		bool ok;
 
-		/* one that nobody chose is free of everybody: sharing is for those who ask for a number */
+		/* one that nobody chose is free of everybody: sharing is for those who ask for a
+		 * number */
 		if (!port && is_taken(try))
 			continue;
 		spin_lock(&bucket_of(try)->lock);
@@ -126,9 +133,15 @@ int tcp_port_connect(struct tcp_sock *tp)
 		u16 try = TCP_PORT_LOW + (at + i) % range;
 		bool ok = true;
 
+		if (READ_ONCE(nr_strict[try]) > WALK_MAX)
+			continue;
 		spin_lock(&bucket_of(try)->lock);
-		for (struct tcp_port *q = bucket_of(try)->first; q && ok; q = q->next)
-			ok = q->port != try || q->connected || !addrs_meet(&q->addr, &p->addr);
+		if (nr_strict[try] > WALK_MAX)
+			ok = false;
+		else if (nr_strict[try])
+			for (struct tcp_port *q = bucket_of(try)->first; q && ok; q = q->next)
+				ok = q->port != try || q->connected ||
+				     !addrs_meet(&q->addr, &p->addr);
 		if (ok) {
 			tp->node.local.port = try;
 			ok = !tcp_hash_insert(&tp->node);

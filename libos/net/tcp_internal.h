@@ -326,6 +326,7 @@ struct tcp_sock {
 
 	struct waitq wq;
 	struct tcp_opts opts;
+	bool was_nodelay, was_corked; /* at the last tcp_opts_changed() */
 	/* statistics for tcp_info */
 	u64 bytes_acked, bytes_received, bytes_sent, bytes_retrans;
 	u32 segs_out, segs_in, data_segs_out, data_segs_in, total_retrans, dsack_dups, reord_events;

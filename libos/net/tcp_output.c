@@ -300,7 +300,7 @@ static u32 next_len(struct tcp_sock *tp, u32 data, u32 mss, bool force)
 	u32 pipe = tcp_pipe(tp);
 	s32 wnd = tp->snd_una + tp->snd_wnd - tp->snd_nxt;
 	u32 room = tp->cwnd > pipe ? tp->cwnd - pipe : 0, len, fit;
-	u32 most = tp->route.nif && tp->route.nif->flags & NETIF_TSO ? TCP_GSO_MAX : mss;
+	u32 most = tp->route.nif->flags & NETIF_TSO ? max(TCP_GSO_MAX, mss) : mss;
 
 	if (wnd <= 0)
 		return 0;

@@ -86,11 +86,10 @@ void tcp_rearm(struct tcp_sock *tp, u64 now)
 
 void tcp_keep_arm(struct tcp_sock *tp, u64 now)
 {
-	tp->keep_probes = 0;
+	if (tp->dl[DL_KEEP] == NEVER)
+		tp->keep_probes = 0;
 	if (tp->opts.keepalive && tp->state != TCP_SYN_SENT && tp->state != TCP_SYN_RECV)
-		tcp_deadline(tp, DL_KEEP,
-			     max(tp->last_rcv, now - min(now, tp->opts.keep_idle_ns)) +
-				     tp->opts.keep_idle_ns);
+		tcp_deadline(tp, DL_KEEP, max(tp->last_rcv + tp->opts.keep_idle_ns, now));
 	else
 		tcp_deadline_off(tp, DL_KEEP);
 }
@@ -131,6 +130,18 @@ static void syn_timeout(struct tcp_sock *tp, u64 now)
 	tcp_deadline(tp, DL_RTO, no_later(tp, now, now + tcp_rto(tp)));
 }
 
+static bool given_up(const struct tcp_sock *tp)
+{
+	return tp->retries >= (tp->orphan ? TCP_ORPHAN_RETRIES : TCP_RETRIES);
+}
+
+/* A peer that took its window back but answers: retransmissions are window probes then (RFC
+ * 9293, 3.8.6.1). */
+static bool shrunk(const struct tcp_sock *tp, u64 now)
+{
+	return !tp->snd_wnd && !tp->orphan && now - tp->last_rcv < 2 * TCP_RTO_MAX;
+}
+
 static void rto_timeout(struct tcp_sock *tp, u64 now)
 {
 	u32 segs_out = tp->segs_out;
@@ -141,8 +152,7 @@ static void rto_timeout(struct tcp_sock *tp, u64 now)
 	}
 	if (tp->snd_una == tp->snd_nxt)
 		return;
-	if (user_timeout(tp, now) ||
-	    tp->retries >= (tp->orphan ? TCP_ORPHAN_RETRIES : TCP_RETRIES)) {
+	if (user_timeout(tp, now) || (given_up(tp) && !shrunk(tp, now))) {
 		timed_out(tp);
 		return;
 	}

@@ -47,7 +47,8 @@ void tcp_opts_changed(struct tcp_sock *tp)
 	}
 	if (tp->state != TCP_CLOSE && tp->state != TCP_LISTEN) {
 		tcp_keep_arm(tp, now);
-		if (tp->opts.nodelay || !tp->opts.cork)
+		/* what was held back goes when that is no longer wanted */
+		if ((tp->opts.nodelay && !tp->was_nodelay) || (!tp->opts.cork && tp->was_corked))
 			tp->push = true;
 		if (tp->opts.quickack) {
 			tp->pingpong = false;
@@ -60,6 +61,8 @@ void tcp_opts_changed(struct tcp_sock *tp)
 			tcp_ack_check(tp, now);
 		}
 	}
+	tp->was_nodelay = tp->opts.nodelay;
+	tp->was_corked = tp->opts.cork;
 	tcp_unlock(tp);
 }
 
