@@ -429,6 +429,53 @@ static void control(void)
 	close(b);
 }
 
+/* What /proc/net/udp says of the socket bound to port: state, addresses, queue. */
+static void show_proc(int port)
+{
+	char line[512];
+	FILE *f = fopen("/proc/net/udp", "r");
+	unsigned slot, la, lp, ra, rp, st, tx, rx;
+
+	NEED(f && fgets(line, sizeof(line), f));
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%u: %x:%x %x:%x %x %x:%x", &slot, &la, &lp, &ra, &rp, &st, &tx, &rx) == 8 && lp == (unsigned)port)
+			say("local %08x remote %08x:%d state %d tx %u rx %s", la, ra, rp != 0, st, tx, rx ? "some" : "none");
+	fclose(f);
+}
+
+static void stamps(void)
+{
+	int port, other, a = bound(&port), b = bound(&other);
+	struct sockaddr_in to = lo(port);
+	char ctl[256];
+	struct iovec iov = { buf, 10 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl, .msg_controllen = sizeof(ctl) };
+	struct cmsghdr *c;
+	struct timespec now, ts;
+
+	HEAD("time stamps");
+	R(set_int(a, SOL_SOCKET, SO_TIMESTAMPNS, 1));
+	R(sendto(b, "x", 1, 0, (void *)&to, sizeof(to)));
+	clock_gettime(CLOCK_REALTIME, &now);
+	sleep_ms(30);
+	R(recvmsg(a, &m, 0));
+	c = CMSG_FIRSTHDR(&m);
+	NEED(c);
+	V(c->cmsg_level);
+	T(c->cmsg_type == SO_TIMESTAMPNS);
+	memcpy(&ts, CMSG_DATA(c), sizeof(ts));
+	T((now.tv_sec - ts.tv_sec) * NS_PER_S + now.tv_nsec - ts.tv_nsec < 20 * NS_PER_MS);
+	HEAD("/proc/net/udp");
+	show_proc(port);
+	R(sendto(b, "x", 1, 0, (void *)&to, sizeof(to)));
+	show_proc(port);
+	R(connect(b, (void *)&to, sizeof(to)));
+	show_proc(other);
+	close(a);
+	show_proc(port);
+	close(b);
+}
+
 static void options(void)
 {
 	int s = socket(AF_INET, SOCK_DGRAM, 0), port, a = bound(&port), many = 0;
@@ -479,6 +526,7 @@ int main(void)
 	waiting();
 	sizes();
 	control();
+	stamps();
 	options();
 	return 0;
 }
