@@ -40,7 +40,7 @@
 #include "junctiond/scheduler/timers.h"
 #include "junctiond/scheduler/words.h"
 
-#define AGENT_LOST_NS 60000ull
+#define AGENT_LOST_NS 15000ull
 #define AUDIT_NS 1000000ull /* one instance each */
 #define AUDIT_SLACK_NS 2000000ull
 #define DISTRUST_NS 1000000000ull
