@@ -81,3 +81,49 @@ u32 pseudo_sum(const struct netaddr *src, const struct netaddr *dst, u8 proto, u
 	sum = csum_fold(csum_add(dst->b, 4, sum));
 	return sum + net16(proto) + net16((u16)len) + (len >> 16);
 }
+
+/* Of a netmask, whose ones are all in front. */
+static u32 mask_bits(u32 mask)
+{
+	return mask ? 32 - (u32)__builtin_ctz(mask) : 0;
+}
+
+bool netif_ifaddr(const struct netif *nif, u32 i, struct ifaddr *a)
+{
+	const struct ipv4_conf *c = &ipv4_conf;
+
+	*a = (struct ifaddr){.addr_len = 4};
+	if (i)
+		return false;
+	if (nif->flags & NETIF_LOOPBACK) {
+		a->addr = ip4_addr(IP4_LOOPBACK);
+		a->prefix_len = 8;
+		a->host_only = true;
+		return true;
+	}
+	if (nif != c->nif || !c->addr)
+		return false;
+	a->addr = ip4_addr(c->addr);
+	a->broadcast = ip4_addr(c->addr | ~c->mask);
+	a->prefix_len = mask_bits(c->mask);
+	return true;
+}
+
+bool route_entry(u32 i, struct route_entry *r)
+{
+	const struct ipv4_conf *c = &ipv4_conf;
+
+	if (!c->nif || !c->addr)
+		return false;
+	*r = (struct route_entry){.nif = c->nif, .dst.family = AF_INET};
+	if (c->gateway && !i--) {
+		r->gateway = ip4_addr(c->gateway);
+		return true;
+	}
+	if (i)
+		return false;
+	r->dst = ip4_addr(c->addr & c->mask);
+	r->src = ip4_addr(c->addr);
+	r->prefix_len = mask_bits(c->mask);
+	return true;
+}

@@ -155,6 +155,24 @@ struct ip_info {
 	const u8 *hdr; /* the IP header as it came, for ICMP to quote; NULL: not known */
 };
 
+/* An address of an interface, for getifaddrs(3) and the SIOCGIF* calls. */
+struct ifaddr {
+	struct netaddr addr, broadcast; /* broadcast.family 0: none */
+	u32 prefix_len; /* bits */
+	u32 addr_len; /* bytes */
+	bool host_only; /* not to be seen from outside: scope host */
+};
+/* The i-th address of nif, or false. */
+bool netif_ifaddr(const struct netif *nif, u32 i, struct ifaddr *a);
+/* A network that the interface of a route leads to directly, or by a gateway; for dumps of the routing table. */
+struct route_entry {
+	struct netif *nif;
+	struct netaddr dst, gateway, src; /* gateway.family 0: on the link; dst is any if prefix_len is 0 */
+	u32 prefix_len;
+};
+/* The i-th route, or false. */
+bool route_entry(u32 i, struct route_entry *r);
+
 #define IP_DF 1u /* do not fragment */
 /*
  * Sends p, whose data begins with the transport header, from src to dst. Takes over p. Softirq or system

@@ -275,7 +275,7 @@ long sys_accept4(int fd, u64 uaddr, u64 ulen, int flags)
 	if (!s)
 		return r;
 	if (!s->ops->accept)
-		n = err_ptr(s->type == SOCK_DGRAM ? -EOPNOTSUPP : -EINVAL);
+		n = err_ptr(-EOPNOTSUPP);
 	else if (descriptors_full())
 		n = err_ptr(-EMFILE);
 	else
