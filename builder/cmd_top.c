@@ -34,10 +34,10 @@ const char cmd_top_help[] =
 	"  --once              one picture, and no more\n"
 	"  --json              JSON objects, one a line, instead of pictures\n"
 	"\n"
-	"CORE% is time that an instance held cores, 100 a core (dedicated mode); DELAY how long "
-	"its oldest work\n"
-	"waits; WAKE50 and WAKE99 from wanting a core to running on it; PREEMPT cores taken from "
-	"it a second.\n";
+	"CORE%   time that an instance held cores, or its CPU time (adaptive mode); 100 a core\n"
+	"DELAY   how long its oldest work waits\n"
+	"WAKE50  from wanting a core to running on it, half of the times; WAKE99: 99 %\n"
+	"PREEMPT cores taken from it a second\n";
 
 struct options {
 	const char *socket;

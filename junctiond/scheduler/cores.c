@@ -21,20 +21,33 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "junctiond/scheduler/cores_int.h"
 #include "junctiond/scheduler/words.h"
 
+#define PUBLISH_NS 100000000ull /* between updates of an instance's figures in the statistics */
+
 static struct cores_instance *active[SSTATS_MAX_INSTANCES];
 static uint32_t nr_active;
 static uint32_t nr_busy; /* kicks and wakes that must be looked after */
-static uint64_t next_scan, next_publish;
+static uint64_t next_scan;
 
 bool cores_alive(const struct instance *in)
 {
 	struct pollfd p = {.fd = in->pidfd, .events = POLLIN};
 
 	return in->pid > 0 && in->pidfd >= 0 && poll(&p, 1, 0) == 0;
+}
+
+uint64_t cores_cpu_ns(const struct instance *in)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (!cores_alive(in) || clock_getcpuclockid(in->pid, &clock) || clock_gettime(clock, &ts))
+		return 0;
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
 void cores_signal(const struct instance *in, uint32_t k)
@@ -250,6 +263,28 @@ static bool any_running(const struct cores_instance *ci)
 	return false;
 }
 
+/* Brings what the statistics say of one instance up to date. */
+static void publish(struct cores_instance *ci, uint64_t now)
+{
+	struct sstats_instance *st = ci->in->stats;
+	uint64_t cpu;
+
+	ci->published_ns = now;
+	st->wake_ns_p50 = latency_quantile(&ci->wake, 500);
+	st->wake_ns_p99 = latency_quantile(&ci->wake, 990);
+	if (config.dedicated) {
+		managed_publish(ci, now);
+		return;
+	}
+	/* The host schedules: what it says, and how many run now. */
+	cpu = cores_cpu_ns(ci->in);
+	if (cpu)
+		st->core_ns = cpu;
+	st->cores = 0;
+	for (uint32_t k = 0; k < ci->nr; k++)
+		st->cores += word_running(word_read(ci->in->control, k));
+}
+
 /* Every SCAN_NS: who has parked altogether leaves the list. */
 static bool scan(uint64_t now)
 {
@@ -257,15 +292,18 @@ static bool scan(uint64_t now)
 
 	for (uint32_t i = 0; i < nr_active;) {
 		struct cores_instance *ci = active[i];
-
 		bool busy = config.dedicated ? managed_look(ci, now) : any_running(ci);
 
+		if (now >= ci->published_ns + PUBLISH_NS)
+			publish(ci, now);
 		if (ci->in->active && (busy || ci->nr_kick || ci->nr_waking)) {
 			i++;
 			continue;
 		}
 		forget(ci);
 		unlist(ci);
+		if (!config.dedicated)
+			ci->in->stats->cores = 0;
 		if (ci->in->active)
 			loop_deactivate(ci->in);
 		did = true;
@@ -275,22 +313,10 @@ static bool scan(uint64_t now)
 
 /* Both modes */
 
-static void publish(uint64_t now)
-{
-	for (uint32_t i = 0; i < nr_active; i++) {
-		struct sstats_instance *st = active[i]->in->stats;
-
-		st->wake_ns_p50 = latency_quantile(&active[i]->wake, 500);
-		st->wake_ns_p99 = latency_quantile(&active[i]->wake, 990);
-		if (config.dedicated)
-			managed_publish(active[i], now);
-	}
-}
-
 int cores_init(void)
 {
 	nr_active = nr_busy = 0;
-	next_scan = next_publish = 0;
+	next_scan = 0;
 	return config.dedicated ? managed_init() : 0;
 }
 
@@ -377,10 +403,6 @@ bool cores_tick(uint64_t now)
 		return did;
 	next_scan = now + SCAN_NS;
 	did |= scan(now);
-	if (now >= next_publish) {
-		next_publish = now + 100000000ull;
-		publish(now);
-	}
 	return did;
 }
 

@@ -44,6 +44,7 @@ struct cores_instance {
 	bool listed;
 	uint32_t nr_kick, nr_waking; /* kthreads whose *_since is not 0 */
 	struct latency wake;
+	uint64_t published_ns;
 
 	/* dedicated mode */
 	uint64_t attached_ns;
@@ -65,6 +66,8 @@ bool cores_unseen(const struct cores_instance *ci, uint32_t k);
 void cores_list(struct cores_instance *ci);
 /* The instance's process lives. Its pid then means it, and may be used at once. */
 bool cores_alive(const struct instance *in);
+/* CPU time of its process in ns, as the host counts it. 0: not known. */
+uint64_t cores_cpu_ns(const struct instance *in);
 /* SIGURG to kthread k: look at your control words. */
 void cores_signal(const struct instance *in, uint32_t k);
 

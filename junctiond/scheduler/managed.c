@@ -32,7 +32,6 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "junctiond/scheduler/agent.h"
 #include "junctiond/scheduler/cores_int.h"
@@ -203,6 +202,7 @@ bool managed_look(struct cores_instance *ci, uint64_t now)
 			if (ci->kt[k].wants & WANT_LOOSE)
 				set_class(ci, k, true);
 			want(ci, k, WANT_LOOSE, now);
+			policy_runs(policy, slot_of(ci), k);
 		}
 		busy |= policy_waits(policy, slot_of(ci), k);
 	}
@@ -410,21 +410,11 @@ static bool decide(uint64_t now)
 
 /* Audit */
 
-static uint64_t cpu_ns(pid_t pid)
-{
-	struct timespec ts;
-	clockid_t clock;
-
-	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &ts))
-		return 0;
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 static void audit(struct cores_instance *ci, uint64_t now)
 {
 	uint64_t used, granted;
 
-	if (!cores_alive(ci->in) || !(used = cpu_ns(ci->in->pid)))
+	if (!cores_alive(ci->in) || !(used = cores_cpu_ns(ci->in)))
 		return;
 	for (uint32_t i = 0; i < nr_cores; i++)
 		if (cores[i].ci == ci)
@@ -531,7 +521,7 @@ int managed_attach(struct cores_instance *ci, uint64_t now)
 		ci->kt[k].timer = NEVER;
 	}
 	ci->attached_ns = now;
-	ci->audit_cpu_ns = cpu_ns(in->pid);
+	ci->audit_cpu_ns = cores_cpu_ns(in);
 	in->stats->cores = 0;
 	__atomic_store_n(&in->control->sched.managed, 1, __ATOMIC_SEQ_CST);
 	managed_look(ci, now);

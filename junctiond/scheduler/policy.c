@@ -28,6 +28,7 @@ struct inst {
 	uint32_t heap, pos; /* HEAP_* */
 	uint64_t vruntime;
 	uint64_t waiting; /* bit per kthread */
+	uint64_t runs;	  /* of them, those that run without a core */
 	uint64_t oldest;  /* earliest `since` of those; POLICY_NEVER */
 	struct {
 		uint64_t since;
@@ -202,6 +203,7 @@ static void set_waiting(struct policy *p, struct inst *in, uint32_t k, uint64_t 
 static void clear_waiting(struct inst *in, uint32_t k)
 {
 	in->waiting &= ~(1ull << k);
+	in->runs &= ~(1ull << k);
 	find_oldest(in);
 }
 
@@ -294,6 +296,8 @@ static uint32_t pick_kthread(struct policy *p, struct inst *in, uint64_t now)
 {
 	uint32_t oldest = NONE, warm = NONE;
 
+	if (in->runs)
+		return (uint32_t)__builtin_ctzll(in->runs);
 	for (uint64_t left = in->waiting; left; left &= left - 1) {
 		uint32_t k = (uint32_t)__builtin_ctzll(left);
 		int last = in->kt[k].last_core;
@@ -403,6 +407,7 @@ static bool insist(struct policy *p, struct core *c, uint64_t now, struct policy
 	core_release(p, c, now);
 	heap_remove(p, in);
 	set_waiting(p, in, a->kthread, now);
+	in->runs |= 1ull << a->kthread;
 	heap_insert(p, in);
 	return true;
 }
@@ -462,6 +467,14 @@ void policy_want(struct policy *p, uint32_t inst, uint32_t kthread, uint64_t now
 	heap_remove(p, in);
 	set_waiting(p, in, kthread, now);
 	heap_insert(p, in);
+}
+
+void policy_runs(struct policy *p, uint32_t inst, uint32_t kthread)
+{
+	struct inst *in = get(p, inst, kthread);
+
+	if (in && in->waiting >> kthread & 1)
+		in->runs |= 1ull << kthread;
 }
 
 void policy_unwant(struct policy *p, uint32_t inst, uint32_t kthread)

@@ -74,6 +74,11 @@ void policy_remove(struct policy *p, uint32_t inst, uint64_t now);
 
 /* Kthread wants a core, since `now`. Nothing if it waits already or holds one. */
 void policy_want(struct policy *p, uint32_t inst, uint32_t kthread, uint64_t now);
+/*
+ * It waits, and yet runs: it was demoted, or nobody asked us. It comes before its siblings, who may
+ * spin for a lock that it holds. Ends with its grant, or with policy_unwant().
+ */
+void policy_runs(struct policy *p, uint32_t inst, uint32_t kthread);
 /* It wants none any more. */
 void policy_unwant(struct policy *p, uint32_t inst, uint32_t kthread);
 /* The holder of this core gave it back. */

@@ -52,7 +52,7 @@ struct sstats_instance {
 	uint64_t rx_packets, rx_bytes; /* to the instance */
 	uint64_t tx_packets, tx_bytes; /* from it */
 	uint64_t drops[SDROP_NR]; /* of packets from it, or for it */
-	uint64_t wakes, preemptions, core_ns; /* grants after parking; forced; time that it held cores */
+	uint64_t wakes, preemptions, core_ns; /* grants after parking; forced; time that it held cores (adaptive: CPU time) */
 	uint64_t queue_delay_ns; /* oldest runnable uthread or packet at the last look */
 	uint64_t wake_ns_p50, wake_ns_p99; /* from "wants a core" to running, over the recent ones */
 	uint64_t spare[8];

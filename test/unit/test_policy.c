@@ -293,6 +293,29 @@ Test(policy, a_spinner_keeps_its_core_until_somebody_wants_it)
 	policy_free(p);
 }
 
+/* It may hold a lock that its siblings spin for. */
+Test(policy, one_that_was_demoted_comes_before_its_siblings)
+{
+	struct policy *p = policy_new(1, 8, &policy_defaults);
+	struct policy_action a[8];
+
+	policy_add(p, 0, 4, 0, 1, 1);
+	policy_add(p, 1, 1, 0, 1, 1);
+	policy_want(p, 0, 2, 1000);
+	cr_assert_eq(decide(p, 1000, a), 1);
+	policy_want(p, 0, 0, 2000);
+	policy_want(p, 1, 0, 2000);
+	cr_assert_eq(decide(p, 2000000, a), 1);
+	cr_expect_eq(a[0].what, POLICY_ASK);
+	decide(p, 3000000, a);
+	cr_assert_eq(decide(p, 3000000, a), 2);
+	cr_expect(a[0].what == POLICY_DEMOTE && a[1].what == POLICY_GRANT && a[1].inst == 1);
+	policy_park(p, 0, 4000000);
+	cr_assert_eq(decide(p, 4000000, a), 1);
+	cr_expect(a[0].inst == 0 && a[0].kthread == 2, "kthread %u", a[0].kthread);
+	policy_free(p);
+}
+
 Test(policy, an_instance_may_go_at_any_moment)
 {
 	struct policy *p = policy_new(2, 8, &policy_defaults);
