@@ -40,7 +40,8 @@ static void grow_sndbuf(struct tcp_sock *tp)
 		want = 2 * tp->cwnd + tp->cwnd / 2;
 	if (tp->opts.sndbuf_set || want <= tp->opts.sndbuf || tcp_pressure())
 		return;
-	tp->opts.sndbuf = max(tp->opts.sndbuf, tcp_buf_limit(min(want, TCP_SNDBUF_MAX)));
+	tp->opts.sndbuf =
+		max(tp->opts.sndbuf, tcp_buf_limit(min(want, TCP_SNDBUF_MAX), TCP_SND_PART));
 }
 
 static void room_wakeup(struct tcp_sock *tp)

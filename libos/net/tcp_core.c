@@ -201,11 +201,9 @@ bool tcp_pressure(void)
 	return nbuf_free_count() < nbuf_total() / 4;
 }
 
-/* A socket alone takes no more than an eighth of the pool: the peer of a loopback connection holds
- * as much again. */
-u32 tcp_buf_limit(u32 want)
+u32 tcp_buf_limit(u32 want, u32 part)
 {
-	u64 most = (u64)nbuf_total() * NBUF_SIZE / 8;
+	u64 most = (u64)nbuf_total() * NBUF_SIZE / part;
 
 	return min((u64)want, max(most, (u64)TCP_RCVBUF_DEFAULT));
 }
@@ -220,11 +218,13 @@ void tcp_established(struct tcp_sock *tp, u64 now)
 	if (tp->fin_queued)
 		tp->state = TCP_FIN_WAIT1;
 	if (!tp->opts.sndbuf_set && grow)
-		tp->opts.sndbuf = max(tp->opts.sndbuf, tcp_buf_limit(min(2 * seg, TCP_SNDBUF_MAX)));
+		tp->opts.sndbuf = max(tp->opts.sndbuf,
+				      tcp_buf_limit(min(2 * seg, TCP_SNDBUF_MAX), TCP_SND_PART));
 	/* two of the peer's largest segments at least */
 	if (!tp->opts.rcvbuf_set && grow)
 		tp->opts.rcvbuf =
-			max(tp->opts.rcvbuf, tcp_buf_limit(4 * (tp->adv_mss + 2 * NBUF_SIZE)));
+			max(tp->opts.rcvbuf,
+			    tcp_buf_limit(4 * (tp->adv_mss + 2 * NBUF_SIZE), TCP_RCV_PART));
 	tcp_cc_init(tp);
 	tp->quick = max(min(tp->rcv_wnd / (2 * tp->rcv_mss), 16u), 2u);
 	tp->pingpong = false;

@@ -242,6 +242,7 @@ struct tcp_sock {
 	bool dsack_ok;
 	bool ack_now, ack_delayed, pingpong;
 	u8 quick;    /* ACKs that will go out at once */
+	u8 small; /* segments smaller than full ones since the last ACK */
 	u32 rcv_mss; /* guess of the peer's segment size */
 	u32 adv_mss;
 	bool urg_valid, urg_have,
@@ -404,7 +405,10 @@ void tcp_reset_state(struct tcp_sock *tp);
 void tcp_purge_rq(struct tcp_sock *tp);
 void tcp_free_sock(struct tcp_sock *tp); /* the last reference is gone */
 bool tcp_pressure(void);		 /* nbufs are scarce: nothing grows */
-u32 tcp_buf_limit(u32 want); /* what one socket may use at most, by the size of the pool */
+/* What the buffer of one socket may be at most: want, or a part (1 / `part`) of the pool. */
+u32 tcp_buf_limit(u32 want, u32 part);
+#define TCP_SND_PART 4u
+#define TCP_RCV_PART 2u /* about half of it holds payload */
 extern u32 tcp_nr_orphans;
 
 /* ---- tcp_bind.c ---- */

@@ -88,6 +88,7 @@ static void ack_was_sent(struct tcp_sock *tp)
 	if (tp->quick && (tp->ack_now || tp->ack_delayed))
 		tp->quick--;
 	tp->ack_now = tp->ack_delayed = false;
+	tp->small = 0;
 	tcp_deadline_off(tp, DL_DELACK);
 }
 

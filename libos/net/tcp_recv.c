@@ -84,6 +84,8 @@ static void got_fin(struct tcp_sock *tp)
 static void measure_mss(struct tcp_sock *tp, u32 len)
 {
 	len = min(len, tp->adv_mss);
+	if (len < tp->rcv_mss && tp->small < 2)
+		tp->small++;
 	if (len > tp->rcv_mss || (len >= TCP_MSS_DEFAULT && len < tp->rcv_mss / 2))
 		tp->rcv_mss = len;
 }
@@ -381,7 +383,8 @@ static void autotune(struct tcp_sock *tp, u64 now)
 		tp->drs_space = used;
 		if (!tp->opts.rcvbuf_set && !tcp_pressure())
 			tp->opts.rcvbuf =
-				max(tp->opts.rcvbuf, tcp_buf_limit(min(want, (u64)TCP_RCVBUF_MAX)));
+				max(tp->opts.rcvbuf,
+				    tcp_buf_limit(min(want, (u64)TCP_RCVBUF_MAX), TCP_RCV_PART));
 	}
 	tp->drs_seq = tp->copied;
 	tp->drs_time = now;
@@ -398,10 +401,14 @@ void tcp_recv_consumed(struct tcp_sock *tp, size_t n)
 	autotune(tp, tp->last_rcv);
 	space = tcp_win_space(tp);
 	cur = tcp_recv_window(tp);
-	/* an update is worth a packet if the window at least doubles by segments, or an ACK is due
-	 * anyway */
+	/*
+	 * An update is worth a packet if the window at least doubles by segments. An ACK that waits
+	 * goes if it is due by bytes, or if the reader has all and will not answer: the peer may be
+	 * waiting to send its next small piece.
+	 */
 	if ((space >= 2 * cur && space - cur >= min(2 * (u32)tp->rcv_mss, tp->opts.rcvbuf / 4)) ||
-	    (tp->ack_delayed && tp->rcv_nxt - tp->rcv_wup > tp->rcv_mss))
+	    (tp->ack_delayed && (tp->rcv_nxt - tp->rcv_wup > tp->rcv_mss ||
+				 (!tp->rq_bytes && !tp->taken && tp->small > tp->pingpong))))
 		tcp_send_ack(tp, clock_monotonic_ns());
 out:
 	tcp_unlock(tp);
