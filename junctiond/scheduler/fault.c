@@ -14,7 +14,7 @@
 #include "junctiond/scheduler/scheduler.h"
 #include "junctiond/scheduler/switch.h"
 
-#define MAX_HELD 4096u	    /* of the port's packet buffers; frames beyond them are lost */
+#define MAX_HELD 2048u	    /* of the port's packet buffers; frames beyond them are lost */
 #define REORDER_NS 1000000u /* how much longer a frame that is to be overtaken is held */
 
 enum direction { TO_UPLINK, FROM_UPLINK };
@@ -251,6 +251,8 @@ bool fault_tick(uint64_t now)
 		hand_on(h.m, h.dir);
 		any = true;
 	}
+	if (any)
+		switch_uplink_done();
 	return any;
 }
 

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "junctiond/scheduler/backlog.h"
 #include "junctiond/scheduler/doorbell.h"
 #include "junctiond/scheduler/frame.h"
 #include "junctiond/scheduler/log.h"
@@ -454,6 +455,7 @@ void instance_detach(struct instance *in)
 	log_line(LOG_INFO, "instance", "detached", "name=%s id=%u rx=%llu tx=%llu", s->name, in->id,
 		 (unsigned long long)s->rx_packets, (unsigned long long)s->tx_packets);
 	switch_remove(in);
+	backlog_forget(in);
 	for (unsigned i = nr_pending; i-- > 0;)
 		if (pending[i].in == in)
 			pending[i] = pending[--nr_pending];

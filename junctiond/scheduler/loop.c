@@ -15,6 +15,7 @@
 
 #include <string.h>
 
+#include "junctiond/scheduler/backlog.h"
 #include "junctiond/scheduler/clock.h"
 #include "junctiond/scheduler/control.h"
 #include "junctiond/scheduler/doorbell.h"
@@ -32,7 +33,7 @@
 #define SHORT_SLEEP_NS 100000u
 #define LONG_SLEEP_NS 2000000u
 #define SLEEP_MAX_NS 10000000000u
-#define BLIND_SLEEP_NS 200000u /* while an uplink without interrupts must be polled */
+#define BLIND_SLEEP_NS 200000u /* while something must be polled: receive buffers, some uplinks */
 #define DRAIN_TURNS 16u
 
 static struct instance *active[SSTATS_MAX_INSTANCES];
@@ -135,13 +136,17 @@ static bool from_uplink(void)
 
 	for (unsigned i = 0; i < n; i++)
 		switch_from_uplink(frames[i]);
+	if (n)
+		switch_uplink_done();
 	return n > 0;
 }
 
 /* One turn. True: there was something to do. */
 static bool turn(uint64_t now)
 {
-	bool busy = from_uplink();
+	bool busy = switch_uplink_retry();
+
+	busy |= from_uplink();
 
 	busy |= fault_tick(now);
 	if (doorbell_rung()) {
@@ -168,7 +173,8 @@ static uint64_t sleep_timeout(uint64_t now)
 	f = instance_deadline();
 	if (f < due)
 		due = f;
-	if (port_present() && port_event_fd() == -1 && due > now + BLIND_SLEEP_NS)
+	if ((backlog_any() || (port_present() && port_event_fd() == -1)) &&
+	    due > now + BLIND_SLEEP_NS)
 		due = now + BLIND_SLEEP_NS;
 	if (due <= now)
 		return 0;

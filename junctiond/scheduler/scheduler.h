@@ -8,6 +8,8 @@
  *   policy.c    pure: who shall have which core             agent.c    core agents
  *   fault.c     seeded loss, reordering ...                 pcap.c     capture
  *   frame.c     headers of a frame; pure                    segment.c  segmentation, checksums
+ *   uplink.c    switch: frames from the uplink            gro.c      segments put together; pure
+ *   backlog.c   frames that wait for receive buffers
  *   doorbell.c  threads that wait for doorbells             stats.c    the counters' memory
  *   rules.c     which instances may talk                    log.c, clock.c
  *

@@ -20,6 +20,7 @@
 #include "junctiond/scheduler/pcap.h"
 #include "junctiond/scheduler/port.h"
 #include "junctiond/scheduler/segment.h"
+#include "junctiond/scheduler/switch_int.h"
 #include "junctiond/scheduler/vring.h"
 
 #define TABLE_SIZE (4 * SSTATS_MAX_INSTANCES) /* a power of two; at most a quarter full */
@@ -33,11 +34,6 @@ static struct instance *table[TABLE_SIZE];
 static struct instance *touched[SSTATS_MAX_INSTANCES];
 static uint64_t touched_pairs[SSTATS_MAX_INSTANCES];
 static uint32_t nr_touched;
-
-static uint32_t addr_of(const struct instance *in)
-{
-	return get_raw32(in->addr.bytes);
-}
 
 static uint32_t slot_of(uint32_t addr)
 {
@@ -97,12 +93,12 @@ void switch_mac(uint32_t addr, uint8_t mac[6])
 	memcpy(mac + 2, &addr, 4);
 }
 
-static struct instance *find_mac(const uint8_t *mac)
+struct instance *switch_find_mac(const uint8_t *mac)
 {
 	return mac[0] == 0x02 && mac[1] == 0x4a ? switch_find(get_raw32(mac + 2)) : NULL;
 }
 
-static void count_drop(struct instance *in, enum sstats_drop why)
+void switch_drop(struct instance *in, enum sstats_drop why)
 {
 	sstats->drops[why]++;
 	if (in)
@@ -147,28 +143,30 @@ void switch_notify(uint64_t now)
 	}
 }
 
-/* Into a receive queue of `to`; `from` NULL: from the uplink or ourselves. */
-static void deliver(struct instance *from, struct instance *to, uint32_t pair,
-		    const struct frame *f)
+bool switch_put(struct instance *to, uint32_t pair, const struct frame *f)
 {
 	struct vring *v = to->rx[pair];
 	int rc =
 		v->stop || !to->control ? -EBADMSG : vring_put(v, &f->hdr, f->iov, f->niov, f->len);
 
+	if (rc == -ENOSPC)
+		return false;
 	if (rc == 0) {
 		to->stats->rx_packets++;
 		to->stats->rx_bytes += f->len;
 		touch(to, pair);
-		return;
+		return true;
 	}
 	if (v->stop)
 		pair_stopped(to, pair, v);
-	count_drop(to, rc == -ENOSPC ? SDROP_RX_FULL : SDROP_STOPPED);
+	switch_drop(to, SDROP_STOPPED);
+	return true;
 }
 
-static uint32_t pair_of(const struct instance *in, uint32_t hash)
+static void deliver(struct instance *to, uint32_t pair, const struct frame *f)
 {
-	return (uint32_t)((uint64_t)hash * in->nr_pairs >> 32);
+	if (!switch_put(to, pair, f))
+		switch_drop(to, SDROP_RX_FULL);
 }
 
 static void uplink_emit(struct rte_mbuf *m)
@@ -181,16 +179,16 @@ static void to_uplink(struct instance *from, const struct frame *f)
 	unsigned wanted, sent;
 
 	if (!port_present()) {
-		count_drop(from, SDROP_NO_ROUTE);
+		switch_drop(from, SDROP_NO_ROUTE);
 		return;
 	}
 	sent = segment_frame(f, &wanted, uplink_emit);
 	for (; sent < wanted; sent++)
-		count_drop(from, SDROP_NO_MBUF);
+		switch_drop(from, SDROP_NO_MBUF);
 }
 
 /* An ARP answer that `addr` is at the MAC address of that instance, for whoever asked with f. */
-static void arp_answer(uint8_t out[ETH_LEN + ARP_LEN], const struct frame *f,
+void switch_arp_answer(uint8_t out[ETH_LEN + ARP_LEN], const struct frame *f,
 		       const struct instance *owner)
 {
 	memcpy(out, f->arp_sha, 6);
@@ -211,26 +209,26 @@ static void instance_arp(struct instance *in, uint32_t pair, struct frame *f)
 	/* Only the questions that a host asks to find a neighbour: we answer all others for it. */
 	if (f->arp_op != ARP_REQUEST || memcmp(f->arp_sha, in->mac, 6) || f->src != addr_of(in) ||
 	    f->dst == f->src) {
-		count_drop(in, SDROP_ARP);
+		switch_drop(in, SDROP_ARP);
 		return;
 	}
 	owner = switch_find(f->dst);
 	if (!owner) {
 		to_uplink(in, f);
 	} else if (!allowed(in, owner)) {
-		count_drop(in, SDROP_NOT_ALLOWED);
+		switch_drop(in, SDROP_NOT_ALLOWED);
 	} else {
 		uint8_t reply[ETH_LEN + ARP_LEN];
 		struct iovec iov = {reply, sizeof(reply)};
 		struct frame r;
 
-		arp_answer(reply, f, owner);
+		switch_arp_answer(reply, f, owner);
 		frame_load(&r, &iov, 1, sizeof(reply));
-		deliver(NULL, in, pair, &r);
+		deliver(in, pair, &r);
 	}
 }
 
-static bool ip_is_broadcast(uint32_t addr)
+bool switch_is_broadcast(uint32_t addr)
 {
 	uint32_t host = 0xffffffffu >> config.net.prefix, a = __builtin_bswap32(addr);
 
@@ -246,26 +244,26 @@ static void instance_ipv4(struct instance *in, struct frame *f)
 	struct instance *to;
 
 	if (f->src != addr_of(in)) {
-		count_drop(in, SDROP_SRC_IP);
+		switch_drop(in, SDROP_SRC_IP);
 		return;
 	}
-	if ((f->head[0] & 1) || ip_is_broadcast(f->dst)) {
-		count_drop(in, SDROP_BROADCAST);
+	if ((f->head[0] & 1) || switch_is_broadcast(f->dst)) {
+		switch_drop(in, SDROP_BROADCAST);
 		return;
 	}
 	to = switch_find(f->dst);
 	if (!to) {
 		/* Not to the MAC address of an instance with another IP address. */
-		if (find_mac(f->head))
-			count_drop(in, SDROP_NO_ROUTE);
+		if (switch_find_mac(f->head))
+			switch_drop(in, SDROP_NO_ROUTE);
 		else
 			to_uplink(in, f);
 	} else if (to == in || !allowed(in, to)) {
-		count_drop(in, SDROP_NOT_ALLOWED);
+		switch_drop(in, SDROP_NOT_ALLOWED);
 	} else if (memcmp(f->head, to->mac, 6)) {
-		count_drop(in, SDROP_NO_ROUTE);
+		switch_drop(in, SDROP_NO_ROUTE);
 	} else {
-		deliver(in, to, pair_of(to, f->hash), f);
+		deliver(to, pair_of(to, f->hash), f);
 	}
 }
 
@@ -275,11 +273,11 @@ static void route_from_instance(struct instance *in, uint32_t pair, const struct
 
 	frame_load(&f, p->iov, p->niov, p->len);
 	if (!frame_parse(&f) || !frame_offload(&f, &p->hdr, config.mtu)) {
-		count_drop(in, SDROP_MALFORMED);
+		switch_drop(in, SDROP_MALFORMED);
 		return;
 	}
 	if (memcmp(f.head + 6, in->mac, 6)) {
-		count_drop(in, SDROP_SRC_MAC);
+		switch_drop(in, SDROP_SRC_MAC);
 		return;
 	}
 	pcap_frame(f.iov, f.niov, f.len);
@@ -291,7 +289,7 @@ static void route_from_instance(struct instance *in, uint32_t pair, const struct
 		instance_arp(in, pair, &f);
 		break;
 	default:
-		count_drop(in, SDROP_PROTOCOL);
+		switch_drop(in, SDROP_PROTOCOL);
 	}
 }
 
@@ -339,88 +337,4 @@ bool switch_from_instance(struct instance *in, uint64_t now)
 	}
 	in->next_tx = pair;
 	return any;
-}
-
-static void uplink_arp(struct frame *f)
-{
-	struct instance *in;
-
-	if (switch_find(f->src) || find_mac(f->arp_sha)) {
-		count_drop(NULL, SDROP_ARP);
-		return;
-	}
-	in = switch_find(f->dst);
-	if (!in) {
-		count_drop(NULL, SDROP_ARP);
-	} else if (f->arp_op == ARP_REQUEST) {
-		uint8_t reply[ETH_LEN + ARP_LEN];
-		struct iovec iov = {reply, sizeof(reply)};
-		struct rte_mbuf *m;
-
-		arp_answer(reply, f, in);
-		m = port_copy(&iov, 1, sizeof(reply));
-		if (m)
-			fault_to_uplink(m);
-		else
-			count_drop(in, SDROP_NO_MBUF);
-	} else if (f->arp_op == ARP_REPLY && !memcmp(f->head, in->mac, 6)) {
-		deliver(NULL, in, 0, f);
-	} else {
-		count_drop(in, SDROP_ARP);
-	}
-}
-
-static void uplink_ipv4(struct frame *f)
-{
-	struct instance *in;
-
-	if ((f->head[0] & 1) || ip_is_broadcast(f->dst)) {
-		count_drop(NULL, SDROP_BROADCAST);
-		return;
-	}
-	in = find_mac(f->head);
-	if (!in || addr_of(in) != f->dst)
-		count_drop(NULL, SDROP_NO_ROUTE);
-	else if (find_mac(f->head + 6))
-		count_drop(in, SDROP_SRC_MAC);
-	else if (switch_find(f->src))
-		count_drop(in, SDROP_SRC_IP);
-	else
-		deliver(NULL, in, pair_of(in, f->hash), f);
-}
-
-void switch_deliver_uplink(struct rte_mbuf *m)
-{
-	struct iovec iov[NIC_MAX_CHAIN];
-	struct frame f;
-	uint32_t len;
-	unsigned n = port_iov(m, iov, NIC_MAX_CHAIN, &len);
-
-	if (n)
-		frame_load(&f, iov, n, len);
-	if (!n || !frame_parse(&f) || len > ETH_LEN + config.mtu) {
-		count_drop(NULL, SDROP_MALFORMED);
-	} else {
-		if (port_csum_good(m))
-			f.hdr.flags = NIC_HDR_F_DATA_VALID;
-		if (f.kind == FRAME_IPV4)
-			uplink_ipv4(&f);
-		else if (f.kind == FRAME_ARP)
-			uplink_arp(&f);
-		else
-			count_drop(NULL, SDROP_PROTOCOL);
-	}
-	port_free(m);
-}
-
-void switch_from_uplink(struct rte_mbuf *m)
-{
-	struct iovec iov[NIC_MAX_CHAIN];
-	uint32_t len;
-	unsigned n = port_iov(m, iov, NIC_MAX_CHAIN, &len);
-
-	sstats->uplink_rx_packets++;
-	sstats->uplink_rx_bytes += len;
-	pcap_frame(iov, n, len);
-	fault_from_uplink(m);
 }

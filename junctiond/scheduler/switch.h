@@ -23,8 +23,13 @@ void switch_mac(uint32_t addr, uint8_t mac[6]);
 bool switch_from_instance(struct instance *in, uint64_t now);
 /* A frame that came from the uplink. Takes it over. */
 void switch_from_uplink(struct rte_mbuf *m);
-/* Hands on a frame from the uplink that fault injection has passed. Takes it over. */
+/* A frame from the uplink that fault injection has passed. Takes it over, until
+ * switch_uplink_done(). */
 void switch_deliver_uplink(struct rte_mbuf *m);
+/* Hands over what waits to be put together with what follows: nothing follows for now. */
+void switch_uplink_done(void);
+/* Tries again with what waits for buffers of instances. True if anything was taken. */
+bool switch_uplink_retry(void);
 /* Events for all that was put into receive queues since the last call. */
 void switch_notify(uint64_t now);
 

@@ -610,6 +610,42 @@ def client_fd(ctx):
         p.communicate()
 
 
+def backlog(ctx):
+    """Frames wait for an instance without buffers, in order, and segments are put together when it has some."""
+    with world(ctx, uplink=True) as (s, ns, add), capture(ns) as raw:
+        a, b = add("a", rx_buffers=0), add("b")
+        stats = Stats(s.socket)
+        out = b"\x02\0\0\0\0\x01"
+        data = random.Random(5).randbytes(9 * 1400 + 100)
+        frames = [ether(out, a.mac, IPV4, ipv4(GATEWAY, a.ip, 6, tcp(GATEWAY, a.ip, 5, 6, at, 0x10, data[at : at + 1400])))
+                  for at in range(0, len(data), 1400)]
+        bad = bytearray(ether(out, a.mac, IPV4, ipv4(GATEWAY, a.ip, 6, tcp(GATEWAY, a.ip, 5, 6, len(data), 0x10, b"x" * 100))))
+        bad[60] ^= 1
+        last = ether(out, a.mac, IPV4, ipv4(GATEWAY, a.ip, 17, udp(GATEWAY, a.ip, 5, 6, b"last")))
+        for frame in [*frames, bytes(bad), last]:
+            raw.send(frame)
+        raw.send(ether(out, b.mac, IPV4, ipv4(GATEWAY, b.ip, 17, udp(GATEWAY, b.ip, 5, 6, b"to b"))))
+        need("a neighbour waits for a", b.receive(want=is_ipv4))
+        nothing(a, "it has no buffers")
+        q = a.rx[0]
+        for i in range(nic.RING_SIZE):
+            q.add([(q.bufs + i * nic.BUF, nic.BUF)], i)
+        got = a.receive(want=is_ipv4)
+        need("nothing waited", got)
+        same("offload header", got[1], (nic.NEEDS_CSUM, nic.GSO_TCPV4, 54, 1400, 34, 16, 7))
+        need("other data", got[2][54:] == data)
+        same("total length", struct.unpack_from(">H", got[2], 16)[0], 40 + len(data))
+        same("IPv4 checksum", nic.checksum(got[2][14:34]), 0)
+        same("pseudo-header", struct.unpack_from(">H", got[2], 50)[0],
+             ~nic.checksum(nic.pseudo(GATEWAY, a.ip, 6, 20 + len(data))) & 0xFFFF)
+        got = a.receive(want=is_ipv4)
+        same("the damaged one, as it was", got and got[2], bytes(bad))
+        same("its offload header", got[1][:2], (0, 0))
+        got = a.receive(want=is_ipv4)
+        same("the last one", got and got[2], last)
+        stats.close()
+
+
 def af_xdp(ctx):
     """The other kind of uplink that needs no hardware: AF_XDP on one end of a veth pair."""
     ns = Namespace()
@@ -735,6 +771,6 @@ def logs(ctx):
 
 
 def cases(build):
-    tests = (forward, full, whole_segments, uplink, segments, af_xdp, forged, bad_ring, scribble, steps, sockets, client_fd, sleeping,
+    tests = (forward, full, whole_segments, uplink, segments, backlog, af_xdp, forged, bad_ring, scribble, steps, sockets, client_fd, sleeping,
              faults, pcap, logs)
     return [Case("scheduler/" + f.__name__, f) for f in tests]
