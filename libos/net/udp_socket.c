@@ -1,8 +1,9 @@
 /*
  * udp_socket.c - SOCK_DGRAM sockets of the Internet family: udp(7), ip(7).
  *
- * A datagram goes out within the call that sends it, so there is always room to write, as far as poll knows. One
- * that the device has no room for is lost, as Linux loses it unless IP_RECVERR is set.
+ * A datagram goes out within the call that sends it, so there is always room to write, as far as poll knows. A
+ * blocking socket waits while packets of this kthread queue behind a full ring, which stands for Linux's waiting for
+ * SO_SNDBUF; from another one, what the device has no room for is lost, as Linux loses it unless IP_RECVERR is set.
  */
 #include <asm/ioctls.h>
 #include <asm/socket.h>
@@ -20,6 +21,7 @@
 #include "libos/net/pkt_iov.h"
 #include "libos/net/udp.h"
 #include "libos/signal/signal.h"
+#include "libos/time/clock.h"
 
 #define PORT_UNPRIVILEGED 1024 /* net.ipv4.ip_unprivileged_port_start */
 #define RCV_SHUTDOWN 1u
@@ -241,6 +243,25 @@ static void too_long(struct udp_sock *u, const struct endpoint *to, u32 mtu)
 		udp_post_error(u, &ev, to);
 }
 
+/* Waits, at most a second, until the ring of r's interface has room. -EINTR, -ERESTARTSYS: a signal. */
+static int wait_for_ring(struct udp_sock *u, const struct route *r)
+{
+	u64 now, end = 0, limit = min(u->sock.c.sndtimeo, NSEC_PER_SEC), next;
+	int err;
+
+	while (r->nif->flags & NETIF_ARP) {
+		now = clock_monotonic_ns();
+		next = net_deadline(this_kthread(), now);
+		end = end ? end : now + limit;
+		if (likely(next == NEVER) || now >= end)
+			break;
+		err = sleep_until(next);
+		if (err)
+			return sock_wait_result(err, u->sock.c.sndtimeo);
+	}
+	return 0;
+}
+
 static ssize_t udp_sendmsg(struct socket *s, struct sock_msg *m, int flags, bool nonblock)
 {
 	struct udp_sock *u = udp_of(s);
@@ -283,6 +304,11 @@ static ssize_t udp_sendmsg(struct socket *s, struct sock_msg *m, int flags, bool
 	if (err) {
 		too_long(u, &to, r.mtu);
 		return err;
+	}
+	if (!nonblock) {
+		err = wait_for_ring(u, &r);
+		if (err)
+			return err;
 	}
 	p = pkt_from_iter(&m->it, len);
 	if (is_err(p))
