@@ -109,11 +109,13 @@ void cores_kick_arm(struct cores_instance *ci, uint32_t k, uint64_t now)
 		if (polls != kt->kick_polls) {
 			kt->kick_since = now;
 			kt->kick_polls = polls;
+			kt->kick_gap = KICK_NS;
 		}
 		return;
 	}
 	kt->kick_since = now;
 	kt->kick_polls = polls;
+	kt->kick_gap = KICK_NS;
 	ci->nr_kick++;
 	nr_busy++;
 }
@@ -123,7 +125,7 @@ static bool kick_check(struct cores_instance *ci, uint32_t k, uint64_t now)
 	struct cores_kt *kt = &ci->kt[k];
 	uint32_t state;
 
-	if (!kt->kick_since || now < kt->kick_since + KICK_NS)
+	if (!kt->kick_since || now < kt->kick_since + kt->kick_gap)
 		return false;
 	state = word_state(word_read(ci->in->control, k));
 	if (!cores_unseen(ci, k)) {
@@ -137,10 +139,14 @@ static bool kick_check(struct cores_instance *ci, uint32_t k, uint64_t now)
 			managed_want_rx(ci, k, now);
 		return false;
 	}
-	/* Once more after as long again, should this one find it where it cannot look. */
-	kt->kick_since = now;
 	if (state == CTL_KT_RUNNING)
 		cores_signal(ci->in, k);
+	/* Once more later, should this one find it where it cannot look; not for ever, if it will
+	 * not. */
+	kt->kick_since = now;
+	kt->kick_gap *= 2;
+	if (kt->kick_gap > KICK_MAX_NS)
+		kick_clear(ci, k);
 	return true;
 }
 
@@ -255,8 +261,10 @@ static void adaptive_rx(struct cores_instance *ci, uint32_t pair, uint64_t now)
 		wake_kthread(ci, parked, parked_word, now);
 }
 
-static bool any_running(const struct cores_instance *ci)
+static bool any_running(const struct cores_instance *ci, uint64_t now)
 {
+	if (now < ci->attached_ns + BOOT_NS && !word_read(ci->in->control, 0))
+		return true;
 	for (uint32_t k = 0; k < ci->nr; k++)
 		if (word_state(word_read(ci->in->control, k)) != CTL_KT_PARKED)
 			return true;
@@ -292,7 +300,7 @@ static bool scan(uint64_t now)
 
 	for (uint32_t i = 0; i < nr_active;) {
 		struct cores_instance *ci = active[i];
-		bool busy = config.dedicated ? managed_look(ci, now) : any_running(ci);
+		bool busy = config.dedicated ? managed_look(ci, now) : any_running(ci, now);
 
 		if (now >= ci->published_ns + PUBLISH_NS)
 			publish(ci, now);
@@ -339,6 +347,7 @@ int cores_attach(struct instance *in)
 	}
 	ci->in = in;
 	ci->nr = nr;
+	ci->attached_ns = now;
 	in->cores = ci;
 	if (config.dedicated) {
 		if (managed_attach(ci, now)) {

@@ -9,10 +9,11 @@
 #include "junctiond/scheduler/scheduler.h"
 
 #define NEVER UINT64_MAX
-#define SCAN_NS 20000ull  /* the words of active instances are looked at this often */
+#define SCAN_NS 20000ull /* the words of active instances are looked at this often */
 #define KICK_NS 100000ull /* packets that lie unseen for this long are worth a signal */
-#define WAKE_LOST_NS                                                                               \
-	50000000ull /* a kthread that does not answer its grant is not waited for longer */
+#define KICK_MAX_NS 10000000ull /* no signal after so long in vain */
+#define WAKE_LOST_NS 50000000ull /* a wake that is not answered is not waited for longer */
+#define BOOT_NS 100000000ull /* so long its words are watched though it has not begun */
 
 /* Why a kthread wants a core: cores_kt.wants, dedicated mode. */
 #define WANT_RX 1u	 /* packets lie in its queue */
@@ -24,6 +25,7 @@
 struct cores_kt {
 	uint64_t kick_since;   /* packets lie in its receive queue since then; 0: none known */
 	uint32_t kick_polls;   /* its rx_polls at that time */
+	uint64_t kick_gap; /* ns from kick_since to the signal */
 	uint64_t waking_since; /* it wanted a core then and has been granted one; 0: it is not being
 				  woken */
 	uint32_t waking_word;  /* the word of that grant */
@@ -44,10 +46,9 @@ struct cores_instance {
 	bool listed;
 	uint32_t nr_kick, nr_waking; /* kthreads whose *_since is not 0 */
 	struct latency wake;
-	uint64_t published_ns;
+	uint64_t attached_ns, published_ns;
 
 	/* dedicated mode */
-	uint64_t attached_ns;
 	uint32_t nr_idle_class;
 	uint64_t audit_core_ns, audit_cpu_ns; /* both at the last audit */
 	uint64_t distrusted_until; /* its host threads are idle class while they hold no core */

@@ -43,7 +43,6 @@
 #define AUDIT_NS 1000000ull /* one instance each */
 #define AUDIT_SLACK_NS 2000000ull
 #define DISTRUST_NS 1000000000ull
-#define BOOT_NS 100000000ull /* so long its words are watched though it has not begun */
 #define ACTIONS 64u
 
 struct mcore {
@@ -520,7 +519,6 @@ int managed_attach(struct cores_instance *ci, uint64_t now)
 		ci->kt[k].affinity = -1;
 		ci->kt[k].timer = NEVER;
 	}
-	ci->attached_ns = now;
 	ci->audit_cpu_ns = cores_cpu_ns(in);
 	in->stats->cores = 0;
 	__atomic_store_n(&in->control->sched.managed, 1, __ATOMIC_SEQ_CST);
