@@ -128,7 +128,7 @@ static struct file *reopen(struct file *f, u32 flags)
 
 	if (flags & O_DIRECTORY)
 		err = -ENOTDIR;
-	else if (!f->ops->read && !f->ops->write)
+	else if ((!f->ops->read && !f->ops->write) || !strcmp(f->ops->name, "socket"))
 		err = -ENXIO;
 	else if ((acc_mask(flags) & MAY_READ && !FMODE_CAN_READ(f)) ||
 		 ((flags & O_ACCMODE) != O_RDONLY && !FMODE_CAN_WRITE(f)))

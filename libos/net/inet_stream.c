@@ -149,6 +149,9 @@ static int inet_stream_connect(struct socket *s, const void *addr, u32 len, bool
 		if (err)
 			return err;
 		err = -EINPROGRESS;
+		/* Even if the peer is in this very instance: sys_connect() lets the packets arrive, afterwards. */
+		if (nonblock)
+			return err;
 		socket_net_poll();
 	}
 	if (in_handshake(is->tp)) {

@@ -258,7 +258,7 @@ static size_t receive(struct inet_stream *is, struct iov_iter *it, bool discard,
 		}
 		tcp_recv_consumed(is->tp, n);
 		done += n;
-	} while (it->count && !*fault);
+	} while (it->count && got == TAKE_MAX && !*fault);
 	return done;
 }
 
@@ -362,7 +362,7 @@ ssize_t inet_stream_recvmsg(struct socket *s, struct sock_msg *m, int flags, boo
 		}
 		if (done == len && len)
 			break;
-		if (done && (done >= target || nonblock || tcp_error_pending(is->tp) ||
+		if (done && (done >= target || nonblock || tcp_at_mark(is->tp) || tcp_error_pending(is->tp) ||
 			     tcp_state(is->tp) == TCP_CLOSE || signal_pending(current())))
 			break;
 		if (!done) {

@@ -15,6 +15,7 @@
 #include "libos/net/inet.h"
 
 #define FAMILY_MAX 46 /* AF_MAX of Linux 6 */
+#define SOCK_TYPE_LAST 10
 #define OPT_MAX 512
 
 static bool file_nonblock(struct file *f)
@@ -93,7 +94,7 @@ static int check_type(int *type, u32 *flags, u32 *fdflags)
 	*flags = extra & SOCK_NONBLOCK ? O_NONBLOCK : 0;
 	*fdflags = extra & SOCK_CLOEXEC ? FD_CLOEXEC : 0;
 	*type &= SOCK_TYPE_MASK;
-	return *type <= 0 || *type > 10 ? -EINVAL : 0;
+	return *type > SOCK_TYPE_LAST ? -EINVAL : 0; /* 0 is a type that no family has */
 }
 
 long sys_socket(int family, int type, int protocol)
