@@ -6,6 +6,7 @@
  * A datagram that begins with "!" is a request; the answer is a line of text:
  *   !port P     connects to port P of the sender, sends, and says what happened within a second
  *   !host A     sends to address A and says what the error queue has after 5 s at most
+ *   !relay A N  sends N bytes to the echo at address A and the port of this one, and says how many came back whole
  *   !mtu        the path MTU to the sender
  *   !info       address and TTL that the request had
  */
@@ -43,6 +44,28 @@ static const char *try(int s, const struct sockaddr_in *to, int ms)
 	return err ? strerror(err) : "nothing";
 }
 
+static int port;
+
+/* Bytes of an echo of n that are as they were sent; -1: none within 5 s. */
+static int relay(int s, struct sockaddr_in *to, int n)
+{
+	static char out[65536], in[65536];
+	struct pollfd p = { s, POLLIN, 0 };
+	int same = 0;
+	ssize_t r;
+
+	for (int i = 0; i < n; i++)
+		out[i] = i * 13 + i / 256;
+	out[0] = '.';
+	to->sin_port = htons(port);
+	if (sendto(s, out, n, 0, (void *)to, sizeof(*to)) != n || poll(&p, 1, 5000) != 1)
+		return -1;
+	r = recv(s, in, sizeof(in), 0);
+	for (int i = 0; i < n && i < r; i++)
+		same += in[i] == out[i];
+	return same;
+}
+
 static void request(struct msghdr *m, const struct sockaddr_in *from)
 {
 	int s = socket(AF_INET, SOCK_DGRAM, 0), v = 1;
@@ -56,6 +79,14 @@ static void request(struct msghdr *m, const struct sockaddr_in *from)
 		to.sin_addr.s_addr = inet_addr(buf + 6);
 		setsockopt(s, IPPROTO_IP, IP_RECVERR, &v, sizeof(v));
 		snprintf(answer, sizeof(answer), "%s", try(s, &to, 5000));
+	} else if (!strncmp(buf, "!relay ", 7)) {
+		char *n = strchr(buf + 7, ' ');
+
+		if (n) {
+			*n = 0;
+			to.sin_addr.s_addr = inet_addr(buf + 7);
+			snprintf(answer, sizeof(answer), "%d", relay(s, &to, atoi(n + 1)));
+		}
 	} else if (!strcmp(buf, "!mtu")) {
 		if (connect(s, (void *)&to, sizeof(to)) || getsockopt(s, IPPROTO_IP, IP_MTU, &v, &len))
 			v = -errno;
@@ -78,9 +109,11 @@ static void request(struct msghdr *m, const struct sockaddr_in *from)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(argc > 1 ? atoi(argv[1]) : 7) }, from;
+	struct sockaddr_in in = { .sin_family = AF_INET }, from;
 	int s = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
 
+	port = argc > 1 ? atoi(argv[1]) : 7;
+	in.sin_port = htons(port);
 	if (s < 0 || bind(s, (void *)&in, sizeof(in)) || setsockopt(s, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) ||
 	    setsockopt(s, IPPROTO_IP, IP_RECVTTL, &on, sizeof(on))) {
 		perror("udpecho");

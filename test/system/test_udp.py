@@ -64,6 +64,20 @@ def errors(ctx):
             closed.close()
             answer = exchange(s, to, f"!port {port}".encode())
             need(f"a closed port: {answer}", answer == b"Connection refused")
+            # Nobody is there: three questions by ARP, a second apart, and then the sender hears of it.
+            answer = exchange(s, to, b"!host 10.77.200.200")
+            need(f"a silent neighbour: {answer}", answer in (b"No route to host", b"Host is unreachable"))
+
+
+def between(ctx):
+    """From one instance to another, which no checksum is made for but over fragments."""
+    with Network(ctx, options=["--allow-all"]) as net:
+        a = net.start(ECHO, ["7000"]).wait_output(b"ready")
+        b = net.start(ECHO, ["7000"]).wait_output(b"ready")
+        with opened(net) as s:
+            for n in [1, 2, 100, 1472, 1473, 5000, 40001, 65507]:
+                answer = exchange(s, (a.addr, 7000), f"!relay {b.addr} {n}".encode())
+                need(f"{n} bytes: {answer}", answer == str(n).encode())
 
 
 def checksum(data):
@@ -136,4 +150,4 @@ def path_mtu(ctx):
 
 
 def cases(build):
-    return [Case("net/udp-" + f.__name__, f, serial=True) for f in (echo, errors, ping, path_mtu)]
+    return [Case("net/udp-" + f.__name__, f, serial=True) for f in (echo, errors, between, ping, path_mtu)]
