@@ -46,6 +46,12 @@ static void look(void)
 	while ((s = wire_next(0)) != NULL) {
 		if (s->dport != F->rport || s->sport != F->lport || s->flags & TH_RST)
 			continue;
+		if (s->flags & TH_SYN) { /* the pair again, after a reset: another stream */
+			F->local_isn = s->seq;
+			F->raw = true;
+			acked = false;
+			continue;
+		}
 		seg_learn(F, s);
 		for (u32 i = 0; i < s->len && !F->raw; i++)
 			if (s->data[i] != stream_byte(true, (u64)(s->seq - F->local_isn - 1) + i))

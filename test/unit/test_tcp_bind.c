@@ -177,7 +177,7 @@ Test(tcp_bind, bound_port_is_used_to_connect)
 	end_test();
 }
 
-Test(tcp_bind, ephemeral_ports_run_out_and_say_so, .disabled = true)
+Test(tcp_bind, ephemeral_ports_run_out_and_say_so)
 {
 	static struct tcp_sock *s[70000];
 	struct endpoint e = ep(REMOTE_IP, 5000);

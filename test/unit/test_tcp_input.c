@@ -651,7 +651,7 @@ Test(tcp_memory, out_of_order_data_are_bounded)
 	end_test();
 }
 
-Test(tcp_memory, unread_data_of_many_connections_are_bounded, .disabled = true)
+Test(tcp_memory, unread_data_of_many_connections_are_bounded)
 {
 	static struct flow f[200];
 

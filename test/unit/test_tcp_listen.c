@@ -190,7 +190,7 @@ Test(tcp_listen, flood_costs_bounded_memory)
 	end_test();
 }
 
-Test(tcp_listen, cookie_opens_a_connection_with_its_options, .disabled = true)
+Test(tcp_listen, cookie_opens_a_connection_with_its_options)
 {
 	const struct seg *s;
 

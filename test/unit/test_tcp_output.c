@@ -233,7 +233,7 @@ static void zero_window(void)
 	expect_none();
 }
 
-Test(tcp_output, window_may_close_without_progress, .disabled = true)
+Test(tcp_output, window_may_close_without_progress)
 {
 	passive(PLAIN, 0);
 	inject(". 1:1(0) ack 1 win 0"); /* RFC 9293, 3.10.7.4: SND.WL1 = SEG.SEQ, SND.WL2 = SEG.ACK */
@@ -408,7 +408,7 @@ Test(tcp_output, keepalive_waits_for_idleness)
 
 /* User timeout (RFC 5482) */
 
-Test(tcp_output, user_timeout_ends_retransmission, .disabled = true)
+Test(tcp_output, user_timeout_ends_retransmission)
 {
 	passive(PLAIN, 100);
 	SET_OPT(F->tp, user_timeout_ns, 5 * SEC);
