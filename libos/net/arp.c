@@ -1,25 +1,26 @@
 /*
  * arp.c - link-layer addresses of neighbours (RFC 826; RFC 1122, 2.3.2).
  *
- * A table of 64 sets of 4 entries, chosen by the low bits of the address, so that a /24 fits exactly and
- * nothing can make it grow. Senders read it without a lock: each entry has a sequence number, odd while it
- * changes. Everything that changes an entry holds arp.lock.
+ * A table of 64 sets of 4 entries, chosen by the low bits of the address, so that a /24 fits
+ * exactly and nothing can make it grow. Senders read it without a lock: each entry has a sequence
+ * number, odd while it changes. Everything that changes an entry holds arp.lock.
  *
  *   free -> INCOMPLETE -> REACHABLE -> STALE -> PROBE -> REACHABLE
  *                |                                 |
  *                +-> free (no answer: queued packets are reported to the transports) <-+
  *
- * INCOMPLETE asks by broadcast, PROBE asks the known address alone, each once a second, three times. An
- * entry is REACHABLE for 60 s; STALE costs nothing: no timer runs until it is used again, so an idle instance
- * is not woken for its neighbours.
+ * INCOMPLETE asks by broadcast, PROBE asks the known address alone, each once a second, three
+ * times. An entry is REACHABLE for 60 s; STALE costs nothing: no timer runs until it is used again,
+ * so an idle instance is not woken for its neighbours.
  *
- * Who may change the table: a reply fills an entry that asked; anything from a neighbour refreshes an entry
- * that exists, but what names another link-layer address is believed at most once a second and makes the
- * entry STALE, so that it is asked about; a request for our address makes a STALE entry if there is
- * room that no REACHABLE entry wants. So who forges packets can confuse for a moment, and fill nothing.
+ * Who may change the table: a reply fills an entry that asked; anything from a neighbour refreshes
+ * an entry that exists, but what names another link-layer address is believed at most once a second
+ * and makes the entry STALE, so that it is asked about; a request for our address makes a STALE
+ * entry if there is room that no REACHABLE entry wants. So who forges packets can confuse for a
+ * moment, and fill nothing.
  *
- * arp.lock is taken inside socket locks (sending), and takes none but timers' and the allocator's; packets are sent
- * and transports called without it.
+ * arp.lock is taken inside socket locks (sending), and takes none but timers' and the allocator's;
+ * packets are sent and transports called without it.
  */
 #include "libos/lib/spinlock.h"
 #include "libos/net/ipv4.h"
@@ -53,8 +54,8 @@ struct entry {
 	u8 state; /* 0: free */
 	u8 tries;
 	u64 deadline; /* INCOMPLETE, PROBE: next try; REACHABLE: until then; else NEVER */
-	u64 changed; /* when mac was last set */
-	u64 used; /* when it was last looked at under the lock: what goes first */
+	u64 changed;  /* when mac was last set */
+	u64 used;     /* when it was last looked at under the lock: what goes first */
 	struct pkt *first, *last; /* INCOMPLETE: waiting, chained by link.next */
 	u32 queued;
 };
@@ -145,7 +146,8 @@ static void set_mac(struct entry *e, const u8 mac[6], u64 now)
 /* How gladly an entry is given up: the lowest goes. */
 static u32 worth(const struct entry *e)
 {
-	static const u8 order[] = {[ARP_INCOMPLETE] = 2, [ARP_STALE] = 1, [ARP_PROBE] = 3, [ARP_REACHABLE] = 4};
+	static const u8 order[] = {
+		[ARP_INCOMPLETE] = 2, [ARP_STALE] = 1, [ARP_PROBE] = 3, [ARP_REACHABLE] = 4};
 
 	return e->state ? order[e->state] : 0;
 }
@@ -274,7 +276,8 @@ static void arp_timer(struct timer *t)
 			set_state(e, 0, NEVER);
 		} else if (e->deadline <= now && nr_asks < ARRAY_SIZE(asks)) {
 			asks[nr_asks].addr = e->addr;
-			memcpy(asks[nr_asks++].mac, e->state == ARP_PROBE ? e->mac : broadcast_mac, 6);
+			memcpy(asks[nr_asks++].mac, e->state == ARP_PROBE ? e->mac : broadcast_mac,
+			       6);
 			e->tries++;
 			e->deadline = now + RETRY_NS;
 		} else if (e->deadline <= now) {
@@ -366,7 +369,8 @@ int arp_output(struct netif *nif, u32 next_hop, struct pkt *p)
 }
 
 /* From a neighbour: addr is at mac. `asked`: a reply to us; `for_us`: a request for our address. */
-static void learn(u32 addr, const u8 mac[6], bool asked, bool for_us, struct list_head *ready, u8 out[6])
+static void learn(u32 addr, const u8 mac[6], bool asked, bool for_us, struct list_head *ready,
+		  u8 out[6])
 {
 	u64 now = clock_monotonic_ns();
 	struct list_head dead;
@@ -418,7 +422,8 @@ void arp_input(struct netif *nif, struct pkt *p)
 	if (a.hw_type != net16(1) || a.proto != net16(ETH_TYPE_IP) || a.hw_len != 6 ||
 	    a.proto_len != 4 || (op != ARP_REQUEST && op != ARP_REPLY) || nif != c->nif)
 		goto drop;
-	/* Nobody is a group, and nobody else is us (RFC 5227, 2.4 would have us defend; the switch does). */
+	/* Nobody is a group, and nobody else is us (RFC 5227, 2.4 would have us defend; the switch
+	 * does). */
 	if (a.sender_mac[0] & 1 || !memcmp(a.sender_mac, nif->lladdr, 6) || ip4_is_ours(sender))
 		goto drop;
 	if (!sender) { /* RFC 5227, 2.1.1: is the address free? */

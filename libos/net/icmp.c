@@ -1,10 +1,10 @@
 /*
  * icmp.c - ICMP (RFC 792; RFC 1122, 3.2.2): echo, and errors both ways.
  *
- * An error that comes in is only a hint: what it quotes must be a packet that we can have sent, and the
- * transport decides whether it believes it (RFC 5927). An error goes out only where RFC 1122 and RFC 1812
- * allow it, and at most ICMP_RATE times a second, so that we cannot be made to flood a third party.
- * Redirects are ignored (there is one gateway), and so is source quench (RFC 6633).
+ * An error that comes in is only a hint: what it quotes must be a packet that we can have sent, and
+ * the transport decides whether it believes it (RFC 5927). An error goes out only where RFC 1122
+ * and RFC 1812 allow it, and at most ICMP_RATE times a second, so that we cannot be made to flood a
+ * third party. Redirects are ignored (there is one gateway), and so is source quench (RFC 6633).
  *
  * icmp.lock is a leaf.
  */
@@ -83,9 +83,10 @@ void icmp_send_error(u8 type, u8 code, struct pkt *p, const struct ip_info *ip)
 	static const u8 unused[4];
 	u8 inner;
 
-	/* RFC 1122, 3.2.2: not about errors, nor about what was not for us alone; fragments never come here. */
-	if (!ip->hdr || ip->broadcast || netaddr_is_broadcast(&ip->src) || netaddr_is_any(&ip->src) ||
-	    !netaddr_is_local(&ip->dst))
+	/* RFC 1122, 3.2.2: not about errors, nor about what was not for us alone; fragments never
+	 * come here. */
+	if (!ip->hdr || ip->broadcast || netaddr_is_broadcast(&ip->src) ||
+	    netaddr_is_any(&ip->src) || !netaddr_is_local(&ip->dst))
 		return;
 	if (ip->proto == IP_PROTO_ICMP) {
 		if (!p->total)
@@ -98,8 +99,8 @@ void icmp_send_error(u8 type, u8 code, struct pkt *p, const struct ip_info *ip)
 		stat_inc(&ipv4_stats.icmp_out_limited);
 		return;
 	}
-	send(type, code, unused, ip->hdr, ip->hdr_len, p, 0, min(p->total, most), &ip->dst, &ip->src,
-	     0xc0); /* RFC 1812, 4.3.2.5: internetwork control */
+	send(type, code, unused, ip->hdr, ip->hdr_len, p, 0, min(p->total, most), &ip->dst,
+	     &ip->src, 0xc0); /* RFC 1812, 4.3.2.5: internetwork control */
 }
 
 void icmp_port_unreachable(struct pkt *p, const struct ip_info *ip)
@@ -107,18 +108,20 @@ void icmp_port_unreachable(struct pkt *p, const struct ip_info *ip)
 	icmp_send_error(ICMP_UNREACHABLE, ICMP_UNREACH_PORT, p, ip);
 }
 
-/* What an error means to a socket, as Linux has it: RFC 1122, 4.2.3.9 says which are final for TCP. */
+/* What an error means to a socket, as Linux has it: RFC 1122, 4.2.3.9 says which are final for TCP.
+ */
 static const struct {
 	u8 err;
 	bool hard;
 } unreachable[] = {
-	{ENETUNREACH, false}, {EHOSTUNREACH, false}, {ENOPROTOOPT, true}, {ECONNREFUSED, true},
-	{EMSGSIZE, false},    {EOPNOTSUPP, false},   {ENETUNREACH, true}, {EHOSTDOWN, true},
-	{ENONET, true},	      {ENETUNREACH, true},   {EHOSTUNREACH, true}, {ENETUNREACH, false},
-	{EHOSTUNREACH, false}, {EHOSTUNREACH, true}, {EHOSTUNREACH, true}, {EHOSTUNREACH, true},
+	{ENETUNREACH, false},  {EHOSTUNREACH, false}, {ENOPROTOOPT, true},  {ECONNREFUSED, true},
+	{EMSGSIZE, false},     {EOPNOTSUPP, false},   {ENETUNREACH, true},  {EHOSTDOWN, true},
+	{ENONET, true},	       {ENETUNREACH, true},   {EHOSTUNREACH, true}, {ENETUNREACH, false},
+	{EHOSTUNREACH, false}, {EHOSTUNREACH, true},  {EHOSTUNREACH, true}, {EHOSTUNREACH, true},
 };
 
-/* RFC 1191, 7: for routers that do not say how much would fit, the next plateau below what did not. */
+/* RFC 1191, 7: for routers that do not say how much would fit, the next plateau below what did not.
+ */
 static u32 plateau_below(u32 total)
 {
 	static const u16 plateaus[] = {32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296};
@@ -141,7 +144,8 @@ static void tell_transport(u8 proto, const struct netaddr *local, const struct n
 /* An error: data at the ICMP header, which is linear. */
 static void error_input(struct pkt *p, const struct ip_info *ip)
 {
-	struct icmp_event ev = {.type = p->data[0], .code = p->data[1], .from = ip->src, .remote = true};
+	struct icmp_event ev = {
+		.type = p->data[0], .code = p->data[1], .from = ip->src, .remote = true};
 	u32 off = ICMP_HDR_LEN, hlen, mtu = p->data[6] << 8 | p->data[7];
 	struct netaddr local, remote;
 	struct ip_hdr h;
@@ -155,7 +159,8 @@ static void error_input(struct pkt *p, const struct ip_info *ip)
 		goto bad;
 	memcpy(&h, d + off, sizeof(h));
 	memcpy(hdr, d + off + hlen, sizeof(hdr));
-	/* A packet that we can have sent, or its first piece, with room for what is quoted of it. */
+	/* A packet that we can have sent, or its first piece, with room for what is quoted of it.
+	 */
 	if (h.vihl >> 4 != 4 || net16(h.len) < hlen + 8 || net16(h.frag) & IP_FRAG_OFFSET)
 		goto bad;
 	local = ip4_addr(ip4_load(h.src));
@@ -232,7 +237,8 @@ void icmp_input(struct pkt *p, const struct ip_info *ip)
 		error_input(p, ip);
 		break;
 	default:
-		break; /* replies nobody asked for, redirects, source quench, timestamps: silently (3.2.2) */
+		break; /* replies nobody asked for, redirects, source quench, timestamps: silently
+			  (3.2.2) */
 	}
 out:
 	pkt_free(p);

@@ -1,5 +1,6 @@
 /*
- * ipv4.c - receiving: from the link to the transports. Nothing in a packet is believed before it was checked.
+ * ipv4.c - receiving: from the link to the transports. Nothing in a packet is believed before it
+ * was checked.
  *
  * RFC 791, RFC 1122 (3.2.1), RFC 1812 (5.3.7) for addresses that no packet can have.
  */
@@ -11,8 +12,8 @@
 #define IPOPT_SSRR 137
 
 /*
- * Options are not ours to act on, but they must be well formed, and nobody shall have packets routed over a
- * third party whose answers then come back: source routes are refused, as Linux does.
+ * Options are not ours to act on, but they must be well formed, and nobody shall have packets
+ * routed over a third party whose answers then come back: source routes are refused, as Linux does.
  */
 static bool options_ok(const u8 *o, u32 n)
 {

@@ -1,8 +1,9 @@
 /*
- * ipv4.h - IPv4 among its own files (ipv4*.c, arp.c, icmp.c): headers, addresses as numbers, configuration.
+ * ipv4.h - IPv4 among its own files (ipv4*.c, arp.c, icmp.c): headers, addresses as numbers,
+ * configuration.
  *
- * Numbers called ip4 or of type u32 are addresses in host byte order; struct netaddr is the form that the layers
- * above see.
+ * Numbers called ip4 or of type u32 are addresses in host byte order; struct netaddr is the form
+ * that the layers above see.
  */
 #ifndef LIBOS_NET_IPV4_H
 #define LIBOS_NET_IPV4_H
@@ -117,7 +118,8 @@ struct netif *ipv4_loopback(void);
 bool ip4_is_ours(u32 a);
 /* The limited broadcast address, that of our network, or that of loopback. */
 bool ip4_is_broadcast(u32 a);
-/* It was agreed once that packets to dst may be no longer than the value (mtu if nothing is known). */
+/* It was agreed once that packets to dst may be no longer than the value (mtu if nothing is known).
+ */
 u32 pmtu_of(u32 dst, u32 mtu);
 
 /* ipv4_out.c */
@@ -130,8 +132,8 @@ struct pkt *pkt_clone(const struct pkt *p);
 /* ipv4_reasm.c */
 
 /*
- * A fragment (data at its IP header, length checked): takes it over. The whole datagram, with a header
- * as if it had never been cut, when this was its last missing piece; else NULL. Softirq.
+ * A fragment (data at its IP header, length checked): takes it over. The whole datagram, with a
+ * header as if it had never been cut, when this was its last missing piece; else NULL. Softirq.
  */
 struct pkt *ipv4_reassemble(struct netif *nif, struct pkt *p);
 /* Datagrams and buffers that wait now; for tests. */
@@ -139,15 +141,16 @@ u32 ipv4_reasm_count(u32 *nbufs);
 
 /* arp.c */
 
-/* Sends p (data at its IP header) to next_hop on nif's link, now or when its address is known. Takes over p. */
+/* Sends p (data at its IP header) to next_hop on nif's link, now or when its address is known.
+ * Takes over p. */
 int arp_output(struct netif *nif, u32 next_hop, struct pkt *p);
 /* An ARP packet, behind its Ethernet header. Softirq; takes over p. */
 void arp_input(struct netif *nif, struct pkt *p);
 
 #define ARP_INCOMPLETE 1 /* asked, no answer yet: packets wait */
-#define ARP_REACHABLE 2 /* confirmed lately */
-#define ARP_STALE 3 /* used as it is, and then asked about */
-#define ARP_PROBE 4 /* used, asked about */
+#define ARP_REACHABLE 2	 /* confirmed lately */
+#define ARP_STALE 3	 /* used as it is, and then asked about */
+#define ARP_PROBE 4	 /* used, asked about */
 struct arp_info {
 	u32 addr;
 	u8 mac[6];
@@ -173,13 +176,13 @@ bool arp_next(u32 *at, struct arp_info *info);
 /* Softirq; data at the ICMP header; takes over p. */
 void icmp_input(struct pkt *p, const struct ip_info *ip);
 /*
- * An ICMP error about p (data behind the IP header, which ip->hdr holds; not taken over), unless RFC 1122, 3.2.2
- * forbids it or too many were sent.
+ * An ICMP error about p (data behind the IP header, which ip->hdr holds; not taken over), unless
+ * RFC 1122, 3.2.2 forbids it or too many were sent.
  */
 void icmp_send_error(u8 type, u8 code, struct pkt *p, const struct ip_info *ip);
 /*
- * A packet of ours (data at its IP header) cannot go on: tells the transport, as if a host unreachable had
- * come. No lock held. Not taken over.
+ * A packet of ours (data at its IP header) cannot go on: tells the transport, as if a host
+ * unreachable had come. No lock held. Not taken over.
  */
 void icmp_local_unreachable(struct pkt *p);
 

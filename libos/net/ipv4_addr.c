@@ -1,5 +1,6 @@
 /*
- * ipv4_addr.c - addresses without a length: what they mean, their printed and sockaddr forms, their checksum.
+ * ipv4_addr.c - addresses without a length: what they mean, their printed and sockaddr forms, their
+ * checksum.
  */
 #include <linux/in.h>
 

@@ -16,8 +16,8 @@ int pkt_add_slice(struct pkt *to, const struct pkt *from, u32 off, u32 n)
 
 		if (part) {
 			nbuf_get(from->head);
-			err = pkt_add_frag(to, from->head,
-					   from->data + off - nbuf_addr(from->head), part);
+			err = pkt_add_frag(to, from->head, from->data + off - nbuf_addr(from->head),
+					   part);
 			if (err) {
 				nbuf_put(from->head);
 				return err;
@@ -73,8 +73,8 @@ struct pkt *pkt_clone(const struct pkt *p)
 }
 
 /*
- * Identification: counters at random places, chosen by a secret hash of the destination, so that nobody who
- * sees some can tell how many packets went to others (RFC 7739 says why, for IPv6).
+ * Identification: counters at random places, chosen by a secret hash of the destination, so that
+ * nobody who sees some can tell how many packets went to others (RFC 7739 says why, for IPv6).
  */
 static u16 next_id(u32 dst, u32 n)
 {
@@ -138,8 +138,8 @@ static int fragment(struct pkt *p, const struct route *r, const struct netaddr *
 			break;
 		}
 		h = pkt_put(f, IP_HDR_LEN);
-		fill_header(h, IP_HDR_LEN + n, id,
-			    off / 8 | (off + n < p->total ? IP_FRAG_MF : 0), src, dst, proto, ttl, tos);
+		fill_header(h, IP_HDR_LEN + n, id, off / 8 | (off + n < p->total ? IP_FRAG_MF : 0),
+			    src, dst, proto, ttl, tos);
 		err = pkt_add_slice(f, p, off, n);
 		if (err) {
 			pkt_free(f);
@@ -165,7 +165,8 @@ int ip_output(struct pkt *p, const struct route *r, const struct netaddr *src,
 	err = -EMSGSIZE;
 	if (total > IP_MAX_PACKET)
 		goto drop;
-	/* Where a path is as narrow as we are willing to know, its routers shall cut what is still too long. */
+	/* Where a path is as narrow as we are willing to know, its routers shall cut what is still
+	 * too long. */
 	if (r->mtu <= IP_MIN_PMTU)
 		flags &= ~IP_DF;
 	if (p->flags & PKT_CSUM_PARTIAL &&

@@ -1,17 +1,19 @@
 /*
  * ipv4_reasm.c - putting fragments together again (RFC 791, 3.2; RFC 815; RFC 1122, 3.3.2).
  *
- * A datagram that waits for fragments has buffers for the places of its bytes, one for each 2 KiB that a
- * fragment has touched, and a bitmap of the 8-byte units that have come. A fragment is copied to its place
- * and given back at once: however small fragments are cut, a datagram costs no more than its own length, and
- * what a device had to give for each is not kept.
+ * A datagram that waits for fragments has buffers for the places of its bytes, one for each 2 KiB
+ * that a fragment has touched, and a bitmap of the 8-byte units that have come. A fragment is
+ * copied to its place and given back at once: however small fragments are cut, a datagram costs no
+ * more than its own length, and what a device had to give for each is not kept.
  *
- * Bounds: REASM_MAX datagrams, an eighth of the buffers of the instance, REASM_NBUFS at most, and 30 s. When
- * a bound is reached the oldest datagram goes. A fragment that lies within what has come is a duplicate and
- * is ignored; one that overlaps it in part, or contradicts the length, is an attack on those who look at
- * packets on the way (RFC 1858, RFC 5722 for IPv6): the whole datagram is dropped, as Linux does.
+ * Bounds: REASM_MAX datagrams, an eighth of the buffers of the instance, REASM_NBUFS at most, and
+ * 30 s. When a bound is reached the oldest datagram goes. A fragment that lies within what has come
+ * is a duplicate and is ignored; one that overlaps it in part, or contradicts the length, is an
+ * attack on those who look at packets on the way (RFC 1858, RFC 5722 for IPv6): the whole datagram
+ * is dropped, as Linux does.
  *
- * reasm.lock is held while a fragment is copied; it is taken under no other lock, and takes the pool's.
+ * reasm.lock is held while a fragment is copied; it is taken under no other lock, and takes the
+ * pool's.
  */
 #include "libos/lib/spinlock.h"
 #include "libos/mm/alloc.h"
@@ -36,9 +38,9 @@ struct datagram {
 	u16 id;
 	u8 proto;
 	u8 hdr_len; /* of hdr; 0: the first fragment has not come */
-	u32 end; /* length of the data, once the last fragment has come; else 0 */
-	u32 top; /* end of the bytes that have come */
-	u32 have; /* how many */
+	u32 end;    /* length of the data, once the last fragment has come; else 0 */
+	u32 top;    /* end of the bytes that have come */
+	u32 have;   /* how many */
 	u8 hdr[IP_HDR_MAX];
 	u32 nb[DGRAM_NBUFS];
 	u64 map[UNITS / 64];
@@ -66,7 +68,8 @@ static u32 map_count(const struct datagram *d, u32 from, u32 to)
 		u32 bit = from % 64, len = min(64 - bit, to - from);
 		u64 mask = (len == 64 ? ~0ull : (1ull << len) - 1) << bit;
 
-		/* Bit by bit is quick enough: fragments are rare. No popcount: that may want a library. */
+		/* Bit by bit is quick enough: fragments are rare. No popcount: that may want a
+		 * library. */
 		for (u64 w = d->map[from / 64] & mask; w; w &= w - 1)
 			n++;
 		from += len;
@@ -103,8 +106,8 @@ static void datagram_free(struct datagram *d)
 }
 
 /*
- * Makes a packet of the first n bytes of data that d has, behind its header; d goes. NULL: no memory. What a
- * device said of the checksum of a fragment means nothing here.
+ * Makes a packet of the first n bytes of data that d has, behind its header; d goes. NULL: no
+ * memory. What a device said of the checksum of a fragment means nothing here.
  */
 static struct pkt *datagram_packet(struct datagram *d, u32 n)
 {
@@ -190,7 +193,7 @@ static struct datagram *find(const struct netif *nif, const struct ip_hdr *h)
 {
 	struct datagram *d;
 
-	list_for_each_entry(d, &reasm.list, link)
+	list_for_each_entry (d, &reasm.list, link)
 		if (d->id == h->id && d->proto == h->proto && d->nif == nif &&
 		    !memcmp(d->src, h->src, 4) && !memcmp(d->dst, h->dst, 4))
 			return d;
@@ -202,7 +205,7 @@ static bool drop_oldest(const struct datagram *keep)
 {
 	struct datagram *d;
 
-	list_for_each_entry(d, &reasm.list, link)
+	list_for_each_entry (d, &reasm.list, link)
 		if (d != keep) {
 			stat_inc(&ipv4_stats.reasm_fails);
 			datagram_free(d);
@@ -325,8 +328,7 @@ struct pkt *ipv4_reassemble(struct netif *nif, struct pkt *p)
 		if (!insert(d, p, from, to, !more)) {
 			stat_inc(&ipv4_stats.reasm_fails);
 			datagram_free(d);
-		} else if (d->end && d->have == d->end &&
-			   d->hdr_len + d->end <= IP_MAX_PACKET) {
+		} else if (d->end && d->have == d->end && d->hdr_len + d->end <= IP_MAX_PACKET) {
 			whole = datagram_packet(d, d->end);
 			stat_inc(whole ? &ipv4_stats.reasm_oks : &ipv4_stats.reasm_fails);
 		}

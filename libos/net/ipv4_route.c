@@ -1,9 +1,9 @@
 /*
  * ipv4_route.c - our addresses, where packets go, and how long they may be on the way.
  *
- * There is one network at most: loopback, the NIC's link, and a gateway for the rest. What was learnt of paths
- * (RFC 1191) stands in a small table; entries are forgotten after 10 minutes, and a full table gives up the
- * oldest, so that whoever forges errors can fill no more than it.
+ * There is one network at most: loopback, the NIC's link, and a gateway for the rest. What was
+ * learnt of paths (RFC 1191) stands in a small table; entries are forgotten after 10 minutes, and a
+ * full table gives up the oldest, so that whoever forges errors can fill no more than it.
  *
  * pmtu.lock is a leaf. The configuration is written before the first packet and then only read.
  */
@@ -150,7 +150,8 @@ static void pmtu_rearm(void)
 		first = min(first, pmtu.entries[i].expires);
 	}
 	WRITE_ONCE(pmtu.used, used);
-	/* Without memory for the timer the entries stay, which costs throughput, not correctness. */
+	/* Without memory for the timer the entries stay, which costs throughput, not correctness.
+	 */
 	if (first != NEVER)
 		timer_arm(&pmtu.timer, first);
 }

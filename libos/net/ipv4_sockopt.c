@@ -1,7 +1,8 @@
 /*
  * ipv4_sockopt.c - options and control messages of level IPPROTO_IP for datagram sockets; ip(7).
  *
- * What is not listed is not supported, and says so: multicast groups, IP options, transparent and free binding.
+ * What is not listed is not supported, and says so: multicast groups, IP options, transparent and
+ * free binding.
  */
 #include <asm/socket.h>
 #include <linux/in.h>

@@ -8,11 +8,12 @@
 #include "libos/net/pkt.h"
 
 /*
- * A packet with room for headers in front and the next n bytes of `it` as its data. err_ptr: -EFAULT, -ENOBUFS
- * (no buffers now). May sleep; no lock held.
+ * A packet with room for headers in front and the next n bytes of `it` as its data. err_ptr:
+ * -EFAULT, -ENOBUFS (no buffers now). May sleep; no lock held.
  */
 struct pkt *pkt_from_iter(struct iov_iter *it, u32 n);
-/* Copies bytes [off, off + n) of p to `it`: the number copied, fewer if the application's memory faults. */
+/* Copies bytes [off, off + n) of p to `it`: the number copied, fewer if the application's memory
+ * faults. */
 size_t pkt_to_iter(const struct pkt *p, u32 off, struct iov_iter *it, u32 n);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * procnet.c - /proc/net of interfaces, IPv4 and UDP, as proc_net(5) and the readers of these files (netstat, ifconfig,
- * Go's and Python's libraries) want it: columns and widths are those of Linux.
+ * procnet.c - /proc/net of interfaces, IPv4 and UDP, as proc_net(5) and the readers of these files
+ * (netstat, ifconfig, Go's and Python's libraries) want it: columns and widths are those of Linux.
  */
 #include "libos/net/procnet.h"
 
@@ -27,22 +27,25 @@ static u32 shown(u32 addr)
 
 void procnet_dev(struct text *t, const struct inode *i)
 {
-	text_printf(t, "Inter-|   Receive                                                |  Transmit\n"
-		       " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop "
-		       "fifo colls carrier compressed\n");
+	text_printf(t,
+		    "Inter-|   Receive                                                |  Transmit\n"
+		    " face |bytes    packets errs drop fifo frame compressed multicast|bytes    "
+		    "packets errs drop "
+		    "fifo colls carrier compressed\n");
 	for (struct netif *n = netif_next(NULL); n; n = netif_next(n))
 		text_printf(t,
-			    "%6s: %7lu %7lu %4d %4lu %4d %5d %10d %9d %8lu %7lu %4d %4lu %4d %5d %7d %10d\n",
-			    n->name, n->rx_bytes, n->rx_packets, 0, n->rx_dropped, 0, 0, 0, 0, n->tx_bytes,
-			    n->tx_packets, 0, n->tx_dropped, 0, 0, 0, 0);
+			    "%6s: %7lu %7lu %4d %4lu %4d %5d %10d %9d %8lu %7lu %4d %4lu %4d %5d "
+			    "%7d %10d\n",
+			    n->name, n->rx_bytes, n->rx_packets, 0, n->rx_dropped, 0, 0, 0, 0,
+			    n->tx_bytes, n->tx_packets, 0, n->tx_dropped, 0, 0, 0, 0);
 }
 
 static void route_line(struct text *t, u32 dst, u32 gateway, u32 flags, u32 mask)
 {
 	size_t from = t->len;
 
-	text_printf(t, "%s\t%08X\t%08X\t%04X\t%d\t%u\t%d\t%08X\t%d\t%u\t%u", ipv4_conf.nif->name, shown(dst),
-		    shown(gateway), flags, 0, 0, 0, shown(mask), 0, 0, 0);
+	text_printf(t, "%s\t%08X\t%08X\t%04X\t%d\t%u\t%d\t%08X\t%d\t%u\t%u", ipv4_conf.nif->name,
+		    shown(dst), shown(gateway), flags, 0, 0, 0, shown(mask), 0, 0, 0);
 	pad_line(t, from);
 }
 
@@ -55,7 +58,8 @@ void procnet_route(struct text *t, const struct inode *i)
 	const struct ipv4_conf *c = &ipv4_conf;
 	size_t from = t->len;
 
-	text_printf(t, "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT");
+	text_printf(t, "Iface\tDestination\tGateway "
+		       "\tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT");
 	pad_line(t, from);
 	if (!c->nif)
 		return;
@@ -69,14 +73,16 @@ void procnet_arp(struct text *t, const struct inode *i)
 	struct arp_info a;
 	u32 at = 0;
 
-	text_printf(t, "IP address       HW type     Flags       HW address            Mask     Device\n");
+	text_printf(
+		t,
+		"IP address       HW type     Flags       HW address            Mask     Device\n");
 	while (arp_next(&at, &a)) {
 		struct netaddr n = ip4_addr(a.addr);
 		char ip[16], mac[18];
 
 		netaddr_print(&n, ip, sizeof(ip));
-		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", a.mac[0], a.mac[1], a.mac[2],
-			 a.mac[3], a.mac[4], a.mac[5]);
+		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", a.mac[0], a.mac[1],
+			 a.mac[2], a.mac[3], a.mac[4], a.mac[5]);
 		text_printf(t, "%-16s 0x%-10x0x%-10x%-17s     *        %s\n", ip, 1,
 			    a.state == ARP_INCOMPLETE ? 0 : 2, mac, ipv4_conf.nif->name);
 	}
@@ -93,10 +99,12 @@ static void udp_line(struct udp_sock *u, void *arg)
 	size_t from = t->len;
 	u32 local = ip4_of(&u->local.addr), remote = ip4_of(&u->remote.addr);
 
-	text_printf(t, "%5u: %08X:%04X %08X:%04X %02X %08X:%08X %02X:%08X %08X %5u %8d %lu %d %016lx %u",
-		    u->local.port, shown(local), u->local.port, shown(remote), u->remote.port,
-		    u->remote.addr.family ? 1 : 7, 0, READ_ONCE(u->rxq_bytes), 0, 0, 0, u->uid, 0,
-		    u->sock.c.ino, READ_ONCE(u->refs) + 1, 0ul, READ_ONCE(u->drops));
+	text_printf(
+		t,
+		"%5u: %08X:%04X %08X:%04X %02X %08X:%08X %02X:%08X %08X %5u %8d %lu %d %016lx %u",
+		u->local.port, shown(local), u->local.port, shown(remote), u->remote.port,
+		u->remote.addr.family ? 1 : 7, 0, READ_ONCE(u->rxq_bytes), 0, 0, 0, u->uid, 0,
+		u->sock.c.ino, READ_ONCE(u->refs) + 1, 0ul, READ_ONCE(u->drops));
 	pad_line(t, from);
 }
 
@@ -105,7 +113,8 @@ void procnet_udp(struct text *t, const struct inode *i)
 	struct udp_table table = {t};
 	size_t from = t->len;
 
-	text_printf(t, "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  "
+	text_printf(t, "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when "
+		       "retrnsmt   uid  "
 		       "timeout inode ref pointer drops");
 	pad_line(t, from);
 	udp_for_each(udp_line, &table);
@@ -115,17 +124,20 @@ void procnet_snmp(struct text *t, const struct inode *i)
 {
 	const struct ipv4_stats *s = &ipv4_stats;
 
-	text_printf(t, "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams "
-		       "InUnknownProtos InDiscards InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout "
-		       "ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates\n");
+	text_printf(t,
+		    "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams "
+		    "InUnknownProtos InDiscards InDelivers OutRequests OutDiscards OutNoRoutes "
+		    "ReasmTimeout "
+		    "ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates\n");
 	text_printf(t, "Ip: 2 %d %lu %lu %lu 0 %lu 0 %lu %lu %lu %lu %lu %lu %lu %lu %lu %lu %lu\n",
-		    IP_DEFAULT_TTL, s->in_receives, s->in_hdr_errors, s->in_addr_errors, s->in_unknown_protos,
-		    s->in_delivers, s->out_requests, s->out_discards, s->out_no_routes, s->reasm_timeout,
-		    s->reasm_reqds, s->reasm_oks, s->reasm_fails, s->frag_oks, s->frag_fails,
-		    s->frag_creates);
-	text_printf(t, "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors "
+		    IP_DEFAULT_TTL, s->in_receives, s->in_hdr_errors, s->in_addr_errors,
+		    s->in_unknown_protos, s->in_delivers, s->out_requests, s->out_discards,
+		    s->out_no_routes, s->reasm_timeout, s->reasm_reqds, s->reasm_oks,
+		    s->reasm_fails, s->frag_oks, s->frag_fails, s->frag_creates);
+	text_printf(t, "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors "
+		       "InCsumErrors "
 		       "IgnoredMulti MemErrors\n");
-	text_printf(t, "Udp: %lu %lu %lu %lu %lu 0 %lu 0 0\n", udp_stats.in_datagrams, udp_stats.no_ports,
-		    udp_stats.in_errors, udp_stats.out_datagrams, udp_stats.rcvbuf_errors,
-		    udp_stats.csum_errors);
+	text_printf(t, "Udp: %lu %lu %lu %lu %lu 0 %lu 0 0\n", udp_stats.in_datagrams,
+		    udp_stats.no_ports, udp_stats.in_errors, udp_stats.out_datagrams,
+		    udp_stats.rcvbuf_errors, udp_stats.csum_errors);
 }

@@ -1,10 +1,10 @@
 /*
  * udp.c - UDP (RFC 768; RFC 1122, 4.1): ports, who gets a datagram, queues, errors.
  *
- * Ports hash to buckets, each a list with a lock of its own. A datagram goes to the socket that says most of
- * what it is: bound to the address, connected to the sender (as Linux scores them); among sockets of one
- * SO_REUSEPORT group a hash of the sender decides. A socket found is used by reference, without its
- * bucket's lock.
+ * Ports hash to buckets, each a list with a lock of its own. A datagram goes to the socket that
+ * says most of what it is: bound to the address, connected to the sender (as Linux scores them);
+ * among sockets of one SO_REUSEPORT group a hash of the sender decides. A socket found is used by
+ * reference, without its bucket's lock.
  */
 #include "libos/net/udp.h"
 
@@ -157,8 +157,8 @@ void udp_for_each(void (*fn)(struct udp_sock *u, void *arg), void *arg)
 /* Finding. Bucket lock held. */
 
 /* How well u fits a datagram from `remote` to `local`; -1: not at all. */
-static int score(const struct udp_sock *u, const struct endpoint *local, const struct endpoint *remote,
-		 u32 ifindex)
+static int score(const struct udp_sock *u, const struct endpoint *local,
+		 const struct endpoint *remote, u32 ifindex)
 {
 	int s = 0;
 
@@ -201,22 +201,25 @@ static u32 flow_hash(const struct endpoint *local, const struct endpoint *remote
 	return h;
 }
 
-/* The i-th socket of the score `best` that shares its port, or how many there are (i UINT32_MAX). */
+/* The i-th socket of the score `best` that shares its port, or how many there are (i UINT32_MAX).
+ */
 static struct udp_sock *nth_of_group(const struct bucket *b, const struct endpoint *local,
-				     const struct endpoint *remote, u32 ifindex, int best, u32 i, u32 *count)
+				     const struct endpoint *remote, u32 ifindex, int best, u32 i,
+				     u32 *count)
 {
 	u32 n = 0;
 
 	for (struct udp_sock *u = b->first; u; u = u->next)
-		if (sock_flag(&u->sock.c, SOCKF_REUSEPORT) && score(u, local, remote, ifindex) == best &&
-		    n++ == i)
+		if (sock_flag(&u->sock.c, SOCKF_REUSEPORT) &&
+		    score(u, local, remote, ifindex) == best && n++ == i)
 			return u;
 	*count = n;
 	return NULL;
 }
 
 /* With a reference. */
-static struct udp_sock *lookup(const struct endpoint *local, const struct endpoint *remote, u32 ifindex)
+static struct udp_sock *lookup(const struct endpoint *local, const struct endpoint *remote,
+			       u32 ifindex)
 {
 	struct bucket *b = bucket_of(local->port);
 	struct udp_sock *found = NULL;
@@ -425,7 +428,8 @@ void udp_icmp_error(const struct netaddr *local, const struct netaddr *remote, c
 			goto out;
 		e.hard = true;
 	}
-	/* RFC 1122, 4.1.3.3; but an unconnected socket cannot know which of its packets is meant. */
+	/* RFC 1122, 4.1.3.3; but an unconnected socket cannot know which of its packets is meant.
+	 */
 	if (u->opts.recverr || (e.hard && connected))
 		udp_post_error(u, &e, &r);
 out:

@@ -1,8 +1,10 @@
 /*
- * udp.h - UDP among its own files: udp.c the protocol, udp_socket.c the socket, ipv4_sockopt.c its IP options.
+ * udp.h - UDP among its own files: udp.c the protocol, udp_socket.c the socket, ipv4_sockopt.c its
+ * IP options.
  *
- * Locks, in this order: udp_sock.ctl (a mutex: bind, connect, automatic bind) -> the lock of a port's bucket ->
- * udp_sock.lock. `local` and `remote` change under the last two together, so either is enough to read them.
+ * Locks, in this order: udp_sock.ctl (a mutex: bind, connect, automatic bind) -> the lock of a
+ * port's bucket -> udp_sock.lock. `local` and `remote` change under the last two together, so
+ * either is enough to read them.
  */
 #ifndef LIBOS_NET_UDP_H
 #define LIBOS_NET_UDP_H
@@ -18,17 +20,17 @@
 /* What an error about one of our packets says; beyond udp_error(), for IP_RECVERR. */
 struct icmp_event {
 	u8 type, code;
-	int err; /* positive errno */
-	bool hard; /* final, as RFC 1122 understands it */
+	int err;     /* positive errno */
+	bool hard;   /* final, as RFC 1122 understands it */
 	bool remote; /* an ICMP message of `from`; else we found out by ourselves */
-	u32 mtu; /* of EMSGSIZE */
+	u32 mtu;     /* of EMSGSIZE */
 	struct netaddr from;
 };
 
 /* Options of level IPPROTO_IP. Single words, read without a lock. */
 struct ipv4_opts {
 	u8 tos;
-	u8 ttl; /* 0: default */
+	u8 ttl;	     /* 0: default */
 	u8 pmtudisc; /* IP_PMTUDISC_* */
 	bool recverr, pktinfo, recvttl, recvtos;
 };
@@ -45,17 +47,18 @@ struct udp_sock {
 	u32 refs;
 	u32 uid; /* of its maker: SO_REUSEPORT is for one user's sockets */
 	struct mutex ctl;
-	spinlock_t lock; /* what follows, but for what is said of locks above */
+	spinlock_t lock;       /* what follows, but for what is said of locks above */
 	struct udp_sock *next; /* in the bucket, under its lock */
 	bool hashed;
-	bool addr_bound, port_bound; /* by bind(2): connect(AF_UNSPEC) does not undo it. Under ctl */
-	struct endpoint local; /* address any, port 0: not yet */
+	bool addr_bound,
+		port_bound;	/* by bind(2): connect(AF_UNSPEC) does not undo it. Under ctl */
+	struct endpoint local;	/* address any, port 0: not yet */
 	struct endpoint remote; /* family 0: not connected */
-	struct route route; /* to remote */
+	struct route route;	/* to remote */
 	bool route_valid;
-	struct list_head rxq; /* of struct pkt, data only; cb: struct udp_cb */
+	struct list_head rxq;	/* of struct pkt, data only; cb: struct udp_cb */
 	u32 rxq_len, rxq_bytes; /* bytes as charged against SO_RCVBUF */
-	struct list_head errq; /* of struct udp_err */
+	struct list_head errq;	/* of struct udp_err */
 	u32 errq_len;
 	u32 shutdown; /* 1: receiving, 2: sending */
 	bool dead;
@@ -96,15 +99,16 @@ void udp_get(struct udp_sock *u);
 /* The last one frees it. */
 void udp_put(struct udp_sock *u);
 /*
- * Gives u a port, under u->ctl. Port 0 of `local` picks one. -EADDRINUSE. Rules of SO_REUSEADDR and SO_REUSEPORT as
- * Linux: two sockets may have the same if both say so.
+ * Gives u a port, under u->ctl. Port 0 of `local` picks one. -EADDRINUSE. Rules of SO_REUSEADDR and
+ * SO_REUSEPORT as Linux: two sockets may have the same if both say so.
  */
 int udp_bind_port(struct udp_sock *u, const struct endpoint *local);
 /* Takes u's port away. Under u->ctl, or with nobody else there. */
 void udp_unbind(struct udp_sock *u);
 /* Sets addresses of a socket that has a port, for packets that come. Under u->ctl. */
 void udp_set_addrs(struct udp_sock *u, const struct netaddr *local, const struct endpoint *remote);
-/* Takes the next datagram off the queue, or with peek a clone of it. NULL: none; *err: the pending error. */
+/* Takes the next datagram off the queue, or with peek a clone of it. NULL: none; *err: the pending
+ * error. */
 struct pkt *udp_take(struct udp_sock *u, bool peek, int *err);
 /* As udp_error(), with all that is known. */
 void udp_icmp_error(const struct netaddr *local, const struct netaddr *remote, const u8 hdr[8],
@@ -126,12 +130,13 @@ void ipv4_error_cmsg(const struct icmp_event *ev, struct sock_msg *m);
 /* What control messages say of a packet to be sent. */
 struct ip_send {
 	struct netaddr src; /* family 0: not said */
-	u32 ifindex; /* 0: any */
+	u32 ifindex;	    /* 0: any */
 	u8 ttl, tos;
 };
 /* Changes `to` as the control messages of m say. -EINVAL, -EFAULT. */
 int ipv4_send_cmsgs(struct sock_msg *m, struct ip_send *to);
-/* Flags of ip_output() for a datagram, whose route's MTU this may widen; -EMSGSIZE. total with the IP header. */
+/* Flags of ip_output() for a datagram, whose route's MTU this may widen; -EMSGSIZE. total with the
+ * IP header. */
 int ipv4_pmtu_rule(const struct ipv4_opts *o, struct route *r, u32 total, u32 *flags);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * udp_socket.c - SOCK_DGRAM sockets of the Internet family: udp(7), ip(7).
  *
- * A datagram goes out within the call that sends it, so there is always room to write, as far as poll knows. A
- * blocking socket waits while packets of this kthread queue behind a full ring, which stands for Linux's waiting for
- * SO_SNDBUF; from another one, what the device has no room for is lost, as Linux loses it unless IP_RECVERR is set.
+ * A datagram goes out within the call that sends it, so there is always room to write, as far as
+ * poll knows. A blocking socket waits while packets of this kthread queue behind a full ring, which
+ * stands for Linux's waiting for SO_SNDBUF; from another one, what the device has no room for is
+ * lost, as Linux loses it unless IP_RECVERR is set.
  */
 #include <asm/ioctls.h>
 #include <asm/socket.h>
@@ -51,7 +52,8 @@ static int udp_bind(struct socket *s, const void *addr, u32 len)
 	}
 	if (err)
 		return err;
-	if (!netaddr_is_any(&e.addr) && !netaddr_is_local(&e.addr) && !netaddr_is_broadcast(&e.addr))
+	if (!netaddr_is_any(&e.addr) && !netaddr_is_local(&e.addr) &&
+	    !netaddr_is_broadcast(&e.addr))
 		return -EADDRNOTAVAIL;
 	if (e.port && e.port < PORT_UNPRIVILEGED && !fs_capable(CAP_NET_BIND_SERVICE))
 		return -EACCES;
@@ -172,8 +174,8 @@ static int destination(struct udp_sock *u, struct sock_msg *m, struct endpoint *
 }
 
 /* The route of a message, and its source address. */
-static int find_route(struct udp_sock *u, const struct ip_send *how, struct endpoint *to, bool connected,
-		      struct route *r, struct netaddr *src)
+static int find_route(struct udp_sock *u, const struct ip_send *how, struct endpoint *to,
+		      bool connected, struct route *r, struct netaddr *src)
 {
 	struct netaddr local;
 	bool cached;
@@ -243,7 +245,8 @@ static void too_long(struct udp_sock *u, const struct endpoint *to, u32 mtu)
 		udp_post_error(u, &ev, to);
 }
 
-/* Waits, at most a second, until the ring of r's interface has room. -EINTR, -ERESTARTSYS: a signal. */
+/* Waits, at most a second, until the ring of r's interface has room. -EINTR, -ERESTARTSYS: a
+ * signal. */
 static int wait_for_ring(struct udp_sock *u, const struct route *r)
 {
 	u64 now, end = 0, limit = min(u->sock.c.sndtimeo, NSEC_PER_SEC), next;
@@ -318,8 +321,8 @@ static ssize_t udp_sendmsg(struct socket *s, struct sock_msg *m, int flags, bool
 		pkt_free(p);
 		return err;
 	}
-	err = ip_output(p, &r, &src, &to.addr, IPPROTO_UDP, how.ttl ? how.ttl : IP_DEFAULT_TTL, how.tos,
-			ipflags);
+	err = ip_output(p, &r, &src, &to.addr, IPPROTO_UDP, how.ttl ? how.ttl : IP_DEFAULT_TTL,
+			how.tos, ipflags);
 	if (err == -ENOBUFS && !u->opts.recverr)
 		err = 0;
 	if (!err)
@@ -447,7 +450,8 @@ static u32 connected_mtu(struct udp_sock *u)
 
 static int udp_setsockopt(struct socket *s, int level, int name, const void *val, u32 len)
 {
-	return level == IPPROTO_IP ? ipv4_setsockopt(&udp_of(s)->opts, name, val, len) : -ENOPROTOOPT;
+	return level == IPPROTO_IP ? ipv4_setsockopt(&udp_of(s)->opts, name, val, len)
+				   : -ENOPROTOOPT;
 }
 
 static int udp_getsockopt(struct socket *s, int level, int name, void *val, u32 *len)
@@ -546,7 +550,8 @@ int inet_dgram_create(u16 family, int protocol, struct socket **s)
 {
 	struct udp_sock *u;
 
-	if (protocol == IPPROTO_ICMP) /* as Linux, whose net.ipv4.ping_group_range is empty by default */
+	if (protocol ==
+	    IPPROTO_ICMP) /* as Linux, whose net.ipv4.ping_group_range is empty by default */
 		return -EACCES;
 	if (protocol && protocol != IPPROTO_UDP)
 		return -EPROTONOSUPPORT;

@@ -1,10 +1,11 @@
 /*
- * fuzz_ip.c - libFuzzer target: what arrives from the network at Ethernet, ARP, IPv4, reassembly, ICMP and UDP, with
- * sockets that send and receive in between.
+ * fuzz_ip.c - libFuzzer target: what arrives from the network at Ethernet, ARP, IPv4, reassembly,
+ * ICMP and UDP, with sockets that send and receive in between.
  *
- * The input is a list of records: kind, how the frame is split over buffers, a length of two bytes, and so many bytes. The
- * low bits of `kind` choose what the bytes are, the others what is put right in them, so that not every input stops at
- * a checksum. Whatever was sent must be well formed, and when all timers have run nothing may be kept.
+ * The input is a list of records: kind, how the frame is split over buffers, a length of two bytes,
+ * and so many bytes. The low bits of `kind` choose what the bytes are, the others what is put right
+ * in them, so that not every input stops at a checksum. Whatever was sent must be well formed, and
+ * when all timers have run nothing may be kept.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -51,7 +52,11 @@ static void ethernet(const u8 *packet, u32 n, u16 type, u8 split)
 static void wrap(u8 proto, u16 id, u16 frag, const u8 *payload, u32 n, u8 split)
 {
 	static u8 packet[1 << 17];
-	struct ip_hdr h = {.vihl = 0x45, .len = net16(20 + n), .id = net16(id), .frag = net16(frag), .ttl = 64,
+	struct ip_hdr h = {.vihl = 0x45,
+			   .len = net16(20 + n),
+			   .id = net16(id),
+			   .frag = net16(frag),
+			   .ttl = 64,
 			   .proto = proto};
 
 	ip4_store(h.src, PEER);
@@ -150,7 +155,9 @@ static void arp_packet(u8 *b, u32 n, u8 fix, u8 split)
 
 static u32 destination(u8 b)
 {
-	static const u32 to[] = {PEER, FAR, OURS, IP4_LOOPBACK, IP4_BROADCAST, GATEWAY, IP(10, 0, 0, 8), IP(10, 0, 0, 9)};
+	static const u32 to[] = {
+		PEER,		FAR, OURS, IP4_LOOPBACK, IP4_BROADCAST, GATEWAY, IP(10, 0, 0, 8),
+		IP(10, 0, 0, 9)};
 
 	return to[b % 8];
 }
@@ -220,7 +227,8 @@ static void record(u8 kind, u8 split, u8 *b, u32 n)
 	case 2:
 		if (n >= 4)
 			wrap(fix & 8 ? IP_PROTO_UDP : IP_PROTO_TCP, b[0] & 3,
-			     (b[1] & 0x20) << 8 | ((b[1] << 8 | b[2]) & (fix & 16 ? 0x1fff : 0x3f)), b + 3, n - 3, split);
+			     (b[1] & 0x20) << 8 | ((b[1] << 8 | b[2]) & (fix & 16 ? 0x1fff : 0x3f)),
+			     b + 3, n - 3, split);
 		break;
 	case 3:
 		udp_packet(b, n, fix, split);

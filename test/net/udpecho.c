@@ -1,14 +1,15 @@
 /*
- * udpecho.c - answers each datagram with what it was, and, on request, tells what it met as a client.
+ * udpecho.c - answers each datagram with what it was, and, on request, tells what it met as a
+ * client.
  *
  *   udpecho PORT
  *
  * A datagram that begins with "!" is a request; the answer is a line of text:
  *   !port P     connects to port P of the sender, sends, and says what happened within a second
  *   !host A     sends to address A and says what the error queue has after 5 s at most
- *   !relay A N  sends N bytes to the echo at address A and the port of this one, and says how many came back whole
- *   !mtu        the path MTU to the sender
- *   !info       address and TTL that the request had
+ *   !relay A N  sends N bytes to the echo at address A and the port of this one, and says how many
+ * came back whole !mtu        the path MTU to the sender !info       address and TTL that the
+ * request had
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -33,7 +34,7 @@ static char buf[65536], ctl[256], answer[256];
 /* Sends "x" from s to `to` and says what error there is within ms. */
 static const char *try(int s, const struct sockaddr_in *to, int ms)
 {
-	struct pollfd p = { s, POLLIN, 0 };
+	struct pollfd p = {s, POLLIN, 0};
 	int err = 0;
 	socklen_t len = sizeof(err);
 
@@ -50,7 +51,7 @@ static int port;
 static int relay(int s, struct sockaddr_in *to, int n)
 {
 	static char out[65536], in[65536];
-	struct pollfd p = { s, POLLIN, 0 };
+	struct pollfd p = {s, POLLIN, 0};
 	int same = 0;
 	ssize_t r;
 
@@ -88,7 +89,8 @@ static void request(struct msghdr *m, const struct sockaddr_in *from)
 			snprintf(answer, sizeof(answer), "%d", relay(s, &to, atoi(n + 1)));
 		}
 	} else if (!strcmp(buf, "!mtu")) {
-		if (connect(s, (void *)&to, sizeof(to)) || getsockopt(s, IPPROTO_IP, IP_MTU, &v, &len))
+		if (connect(s, (void *)&to, sizeof(to)) ||
+		    getsockopt(s, IPPROTO_IP, IP_MTU, &v, &len))
 			v = -errno;
 		snprintf(answer, sizeof(answer), "%d", v);
 	} else if (!strcmp(buf, "!info")) {
@@ -109,12 +111,13 @@ static void request(struct msghdr *m, const struct sockaddr_in *from)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET }, from;
+	struct sockaddr_in in = {.sin_family = AF_INET}, from;
 	int s = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
 
 	port = argc > 1 ? atoi(argv[1]) : 7;
 	in.sin_port = htons(port);
-	if (s < 0 || bind(s, (void *)&in, sizeof(in)) || setsockopt(s, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) ||
+	if (s < 0 || bind(s, (void *)&in, sizeof(in)) ||
+	    setsockopt(s, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) ||
 	    setsockopt(s, IPPROTO_IP, IP_RECVTTL, &on, sizeof(on))) {
 		perror("udpecho");
 		return 1;
@@ -122,9 +125,13 @@ int main(int argc, char **argv)
 	puts("ready");
 	fflush(stdout);
 	for (;;) {
-		struct iovec iov = { buf, sizeof(buf) - 1 };
-		struct msghdr m = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov, .msg_iovlen = 1,
-				    .msg_control = ctl, .msg_controllen = sizeof(ctl) };
+		struct iovec iov = {buf, sizeof(buf) - 1};
+		struct msghdr m = {.msg_name = &from,
+				   .msg_namelen = sizeof(from),
+				   .msg_iov = &iov,
+				   .msg_iovlen = 1,
+				   .msg_control = ctl,
+				   .msg_controllen = sizeof(ctl)};
 		ssize_t n = recvmsg(s, &m, 0);
 
 		if (n < 0) {

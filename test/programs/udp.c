@@ -16,7 +16,9 @@
 
 static struct sockaddr_in lo(int port)
 {
-	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_port = htons(port),
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
 static int port_of(int s)
@@ -118,7 +120,8 @@ static void basics(void)
 static void binding(void)
 {
 	struct sockaddr_in in = lo(0);
-	int port, a = bound(&port), b = socket(AF_INET, SOCK_DGRAM, 0), c = socket(AF_INET, SOCK_DGRAM, 0);
+	int port, a = bound(&port), b = socket(AF_INET, SOCK_DGRAM, 0),
+		  c = socket(AF_INET, SOCK_DGRAM, 0);
 
 	HEAD("binding");
 	in.sin_port = htons(port);
@@ -153,7 +156,7 @@ static void binding(void)
 
 static void names(void)
 {
-	struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_DGRAM }, *res = NULL;
+	struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_DGRAM}, *res = NULL;
 	struct sockaddr_in *in;
 
 	HEAD("names");
@@ -171,7 +174,7 @@ static void names(void)
 static void connecting(void)
 {
 	int pa, pb, a = bound(&pa), b = bound(&pb), c = socket(AF_INET, SOCK_DGRAM, 0), v;
-	struct sockaddr_in to = lo(pa), none = { .sin_family = AF_UNSPEC }, in;
+	struct sockaddr_in to = lo(pa), none = {.sin_family = AF_UNSPEC}, in;
 	socklen_t len = sizeof(in);
 	struct pollfd p;
 
@@ -204,7 +207,7 @@ static void connecting(void)
 	to = lo(closed_port());
 	R(connect(c, (void *)&to, sizeof(to)));
 	R(send(c, "x", 1, 0));
-	p = (struct pollfd){ c, POLLIN | POLLOUT, 0 };
+	p = (struct pollfd){c, POLLIN | POLLOUT, 0};
 	R(poll(&p, 1, 1000));
 	V(p.revents);
 	R(send(c, "x", 1, 0));
@@ -245,10 +248,10 @@ static void *shut(void *arg)
 static void waiting(void)
 {
 	int port, a = bound(&port), ep = epoll_create1(0);
-	struct timeval tv = { 0, 20000 };
+	struct timeval tv = {0, 20000};
 	struct sockaddr_in to = lo(port);
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u32 = 7 };
-	struct pollfd p = { a, POLLIN, 0 };
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u32 = 7};
+	struct pollfd p = {a, POLLIN, 0};
 	pthread_t t;
 	long t0;
 
@@ -293,7 +296,7 @@ static void waiting(void)
 	R(recv(a, buf, 100, 0));
 	R(recv(a, buf, 100, 0));
 	pthread_join(t, NULL);
-	p = (struct pollfd){ a, POLLIN | POLLOUT | POLLRDHUP, 0 };
+	p = (struct pollfd){a, POLLIN | POLLOUT | POLLRDHUP, 0};
 	R(poll(&p, 1, 0));
 	V(p.revents);
 	R(shutdown(a, SHUT_WR));
@@ -321,7 +324,8 @@ static void sizes(void)
 	R(sendto(b, big, 65508, 0, (void *)&to, sizeof(to)));
 	R(sendto(b, big, 70000, 0, (void *)&to, sizeof(to)));
 	for (int n = 0; n < 5000; n += 61) {
-		if (sendto(b, big, n, 0, (void *)&to, sizeof(to)) != n || recv(a, buf, sizeof(buf), 0) != n || memcmp(buf, big, n))
+		if (sendto(b, big, n, 0, (void *)&to, sizeof(to)) != n ||
+		    recv(a, buf, sizeof(buf), 0) != n || memcmp(buf, big, n))
 			bad++;
 	}
 	V(bad);
@@ -341,17 +345,20 @@ static void show_control(struct msghdr *m)
 		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
 			struct in_pktinfo *i = (void *)CMSG_DATA(c);
 
-			say("IP_PKTINFO %d %x %x", i->ipi_ifindex, ntohl(i->ipi_addr.s_addr), ntohl(i->ipi_spec_dst.s_addr));
+			say("IP_PKTINFO %d %x %x", i->ipi_ifindex, ntohl(i->ipi_addr.s_addr),
+			    ntohl(i->ipi_spec_dst.s_addr));
 		} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) {
 			say("IP_TTL %d", *(int *)CMSG_DATA(c));
 		} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
-			say("IP_TOS %d (%d bytes)", *CMSG_DATA(c), (int)(c->cmsg_len - CMSG_LEN(0)));
+			say("IP_TOS %d (%d bytes)", *CMSG_DATA(c),
+			    (int)(c->cmsg_len - CMSG_LEN(0)));
 		} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) {
 			uint32_t *e = (void *)CMSG_DATA(c);
 			unsigned char *k = (void *)(e + 1);
 			struct sockaddr_in *off = (void *)(e + 4);
 
-			say("IP_RECVERR errno %s origin %d type %d code %d info %d offender %x", t_errname(e[0]), k[0], k[1], k[2], e[2],
+			say("IP_RECVERR errno %s origin %d type %d code %d info %d offender %x",
+			    t_errname(e[0]), k[0], k[1], k[2], e[2],
 			    off->sin_family == AF_INET ? ntohl(off->sin_addr.s_addr) : 0);
 		} else {
 			say("control %d %d", c->cmsg_level, c->cmsg_type);
@@ -364,9 +371,10 @@ static void control(void)
 	int port, a = bound(&port), b = socket(AF_INET, SOCK_DGRAM, 0);
 	struct sockaddr_in to = lo(port), from;
 	char ctl[256];
-	struct iovec iov[2] = { { "ab", 2 }, { "cde", 3 } }, in[2] = { { buf, 2 }, { buf + 10, 2 } };
-	struct msghdr m = { .msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = iov, .msg_iovlen = 2 };
-	struct msghdr r = { .msg_name = &from, .msg_iov = in, .msg_iovlen = 2, .msg_control = ctl };
+	struct iovec iov[2] = {{"ab", 2}, {"cde", 3}}, in[2] = {{buf, 2}, {buf + 10, 2}};
+	struct msghdr m = {
+		.msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = iov, .msg_iovlen = 2};
+	struct msghdr r = {.msg_name = &from, .msg_iov = in, .msg_iovlen = 2, .msg_control = ctl};
 	struct cmsghdr *c;
 
 	HEAD("control messages");
@@ -387,10 +395,12 @@ static void control(void)
 	m.msg_control = ctl;
 	m.msg_controllen = CMSG_SPACE(4) * 2;
 	c = CMSG_FIRSTHDR(&m);
-	*c = (struct cmsghdr){ .cmsg_level = IPPROTO_IP, .cmsg_type = IP_TTL, .cmsg_len = CMSG_LEN(4) };
+	*c = (struct cmsghdr){
+		.cmsg_level = IPPROTO_IP, .cmsg_type = IP_TTL, .cmsg_len = CMSG_LEN(4)};
 	*(int *)CMSG_DATA(c) = 33;
 	c = CMSG_NXTHDR(&m, c);
-	*c = (struct cmsghdr){ .cmsg_level = IPPROTO_IP, .cmsg_type = IP_TOS, .cmsg_len = CMSG_LEN(4) };
+	*c = (struct cmsghdr){
+		.cmsg_level = IPPROTO_IP, .cmsg_type = IP_TOS, .cmsg_len = CMSG_LEN(4)};
 	*(int *)CMSG_DATA(c) = 0x10;
 	R(sendmsg(b, &m, 0));
 	*(int *)CMSG_DATA(CMSG_FIRSTHDR(&m)) = 0;
@@ -412,7 +422,7 @@ static void control(void)
 	R(set_int(b, IPPROTO_IP, IP_RECVERR, 1));
 	to = lo(closed_port());
 	R(sendto(b, "x", 1, 0, (void *)&to, sizeof(to)));
-	struct pollfd p = { b, POLLIN, 0 };
+	struct pollfd p = {b, POLLIN, 0};
 	R(poll(&p, 1, 1000));
 	V(p.revents);
 	R(sendto(b, "x", 1, 0, (void *)&to, sizeof(to)));
@@ -438,8 +448,11 @@ static void show_proc(int port)
 
 	NEED(f && fgets(line, sizeof(line), f));
 	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "%u: %x:%x %x:%x %x %x:%x", &slot, &la, &lp, &ra, &rp, &st, &tx, &rx) == 8 && lp == (unsigned)port)
-			say("local %08x remote %08x:%d state %d tx %u rx %s", la, ra, rp != 0, st, tx, rx ? "some" : "none");
+		if (sscanf(line, "%u: %x:%x %x:%x %x %x:%x", &slot, &la, &lp, &ra, &rp, &st, &tx,
+			   &rx) == 8 &&
+		    lp == (unsigned)port)
+			say("local %08x remote %08x:%d state %d tx %u rx %s", la, ra, rp != 0, st,
+			    tx, rx ? "some" : "none");
 	fclose(f);
 }
 
@@ -448,8 +461,11 @@ static void stamps(void)
 	int port, other, a = bound(&port), b = bound(&other);
 	struct sockaddr_in to = lo(port);
 	char ctl[256];
-	struct iovec iov = { buf, 10 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl, .msg_controllen = sizeof(ctl) };
+	struct iovec iov = {buf, 10};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = ctl,
+			   .msg_controllen = sizeof(ctl)};
 	struct cmsghdr *c;
 	struct timespec now, ts;
 
@@ -479,7 +495,9 @@ static void stamps(void)
 static void options(void)
 {
 	int s = socket(AF_INET, SOCK_DGRAM, 0), port, a = bound(&port), many = 0;
-	struct sockaddr_in to = lo(port), bcast = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0x7fffffff) };
+	struct sockaddr_in to = lo(port), bcast = {.sin_family = AF_INET,
+						   .sin_port = htons(9),
+						   .sin_addr.s_addr = htonl(0x7fffffff)};
 
 	HEAD("options");
 	V(get_int(s, SOL_SOCKET, SO_RCVBUF));

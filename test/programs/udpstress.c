@@ -1,6 +1,6 @@
 /*
- * udpstress.c - many threads with UDP sockets that come and go: every datagram that arrives is whole and was sent to
- * whom it reached, and what must arrive does.
+ * udpstress.c - many threads with UDP sockets that come and go: every datagram that arrives is
+ * whole and was sent to whom it reached, and what must arrive does.
  */
 #include "t.h"
 
@@ -26,7 +26,9 @@ static unsigned long wrong, lost, echoed;
 
 static struct sockaddr_in lo(int port)
 {
-	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_port = htons(port),
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
 static int bound(int *port)
@@ -56,7 +58,8 @@ static void make(struct message *m, int port, uint32_t seed)
 
 static int good(const struct message *m, long n, int port)
 {
-	if (n < 12 || m->len > sizeof(m->body) || n != 12 + (long)m->len || m->port != (uint32_t)port)
+	if (n < 12 || m->len > sizeof(m->body) || n != 12 + (long)m->len ||
+	    m->port != (uint32_t)port)
 		return 0;
 	for (uint32_t i = 0; i < m->len; i++)
 		if (m->body[i] != byte_of(m->seed, i))
@@ -94,7 +97,7 @@ static void *client(void *arg)
 
 	for (int round = 0; round < ROUNDS; round++) {
 		int port, s = bound(&port), burst;
-		struct pollfd p = { s, POLLIN, 0 };
+		struct pollfd p = {s, POLLIN, 0};
 
 		rng = rng * 1664525 + 1013904223;
 		int to = rng >> 16 & 0xff, i = to % SERVERS;
@@ -105,7 +108,8 @@ static void *client(void *arg)
 		burst = 1 + to % 8;
 		for (int k = 0; k < burst; k++) {
 			make(&m, server_port[i], rng + k);
-			NEED(sendto(s, &m, 12 + m.len, 0, round & 1 ? NULL : (void *)&in, round & 1 ? 0 : sizeof(in)) == 12 + (long)m.len);
+			NEED(sendto(s, &m, 12 + m.len, 0, round & 1 ? NULL : (void *)&in,
+				    round & 1 ? 0 : sizeof(in)) == 12 + (long)m.len);
 		}
 		for (int k = 0; k < burst; k++) {
 			/* Nothing is lost here: fewer bytes are on the way than a buffer takes. */
@@ -141,7 +145,7 @@ static void *client(void *arg)
 
 int main(void)
 {
-	struct timeval tv = { 0, 50000 };
+	struct timeval tv = {0, 50000};
 	pthread_t st[2 * SERVERS], ct[THREADS];
 	unsigned long expected = 0;
 

@@ -1,5 +1,6 @@
 /*
- * ip_host.c - IPv4 on the host: interfaces, builders of packets, and stand-ins for what is above and below.
+ * ip_host.c - IPv4 on the host: interfaces, builders of packets, and stand-ins for what is above
+ * and below.
  */
 #include "ip_host.h"
 
@@ -180,9 +181,14 @@ u32 make_udp(u8 *buf, u32 src, u32 dst, u16 sport, u16 dport, const void *data, 
 	return 8 + n;
 }
 
-u32 make_icmp_error(u8 *buf, u8 type, u8 code, u16 mtu, u32 src, u32 dst, u8 proto, u16 sport, u16 dport)
+u32 make_icmp_error(u8 *buf, u8 type, u8 code, u16 mtu, u32 src, u32 dst, u8 proto, u16 sport,
+		    u16 dport)
 {
-	struct ip_hdr h = {.vihl = 0x45, .len = net16(1400), .ttl = 60, .proto = proto, .frag = net16(IP_FRAG_DF)};
+	struct ip_hdr h = {.vihl = 0x45,
+			   .len = net16(1400),
+			   .ttl = 60,
+			   .proto = proto,
+			   .frag = net16(IP_FRAG_DF)};
 	u16 ports[4] = {net16(sport), net16(dport), 0x1234, 0x5678}, sum;
 
 	memset(buf, 0, 8);
@@ -279,8 +285,8 @@ void tcp_input(struct pkt *p, const struct ip_info *ip)
 	pkt_free(p);
 }
 
-void tcp_error(const struct netaddr *local, const struct netaddr *remote, const u8 hdr[8], int err, u32 mtu,
-	       bool hard)
+void tcp_error(const struct netaddr *local, const struct netaddr *remote, const u8 hdr[8], int err,
+	       u32 mtu, bool hard)
 {
 	tcp_seen.errors++;
 	tcp_seen.err = err;
@@ -309,7 +315,8 @@ struct socket *udp_new(void)
 
 static struct sockaddr_in name_of(u32 addr, u16 port)
 {
-	return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = net16(port), .sin_addr.s_addr = net32(addr)};
+	return (struct sockaddr_in){
+		.sin_family = AF_INET, .sin_port = net16(port), .sin_addr.s_addr = net32(addr)};
 }
 
 int udp_bind_to(struct socket *s, u32 addr, u16 port)
@@ -378,7 +385,8 @@ int opt_set(struct socket *s, int level, int name, int v)
 {
 	int err = s->ops->setsockopt(s, level, name, &v, sizeof(v));
 
-	return err == -ENOPROTOOPT && level == SOL_SOCKET ? sock_setsockopt(s, name, &v, sizeof(v)) : err;
+	return err == -ENOPROTOOPT && level == SOL_SOCKET ? sock_setsockopt(s, name, &v, sizeof(v))
+							  : err;
 }
 
 int opt_get(struct socket *s, int level, int name)

@@ -186,7 +186,7 @@ Test(arp, requests_for_our_address_are_answered)
 	cr_assert_arr_eq(f->data + 32, peer_mac, 6);
 	cr_assert_eq(arp_target(f), PEER);
 	cr_assert_eq(state_of(PEER), ARP_STALE); /* RFC 826 has the asker remembered */
-	rx_arp(1, peer_mac, 0, OURS); /* RFC 5227: is it free? */
+	rx_arp(1, peer_mac, 0, OURS);		 /* RFC 5227: is it free? */
 	f = nif_next(0);
 	cr_assert_not_null(f);
 	cr_assert_eq(frame_is_arp(f), 2);

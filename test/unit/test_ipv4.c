@@ -18,7 +18,10 @@ static void start(void)
 	net_fail_hook = fail_hook;
 }
 
-#define TCP {.proto = IP_PROTO_TCP}
+#define TCP                                                                                        \
+	{                                                                                          \
+		.proto = IP_PROTO_TCP                                                              \
+	}
 
 /* Header checks */
 
@@ -41,7 +44,8 @@ Test(ipv4, malformed_headers_are_dropped)
 	rx_ip(&(struct rx){.proto = 6, .bad_csum = true}, "hello", 5);
 	rx_ip(&(struct rx){.proto = 6, .version_ihl = 0x65}, "hello", 5);
 	rx_ip(&(struct rx){.proto = 6, .version_ihl = 0x44}, "hello", 5);
-	rx_ip(&(struct rx){.proto = 6, .version_ihl = 0x4f}, "hello", 5); /* longer than the packet */
+	rx_ip(&(struct rx){.proto = 6, .version_ihl = 0x4f}, "hello",
+	      5);						  /* longer than the packet */
 	rx_ip(&(struct rx){.proto = 6, .total = 26}, "hello", 5); /* says more than came */
 	rx_ip(&(struct rx){.proto = 6, .total = 19}, "hello", 5); /* less than its header */
 	cr_assert_eq(ipv4_stats.in_hdr_errors, 6);
@@ -51,7 +55,8 @@ Test(ipv4, malformed_headers_are_dropped)
 Test(ipv4, options_are_skipped_but_must_be_well_formed)
 {
 	static const u8 nops[4] = {1, 1, 1, 0}, record[8] = {7, 7, 4, 0, 0, 0, 0, 0};
-	static const u8 zero_length[4] = {7, 0, 0, 0}, one_length[4] = {7, 1, 0, 0}, too_long[4] = {7, 5, 0, 0};
+	static const u8 zero_length[4] = {7, 0, 0, 0}, one_length[4] = {7, 1, 0, 0},
+			too_long[4] = {7, 5, 0, 0};
 	static const u8 loose_source[8] = {131, 7, 4, 1, 2, 3, 4, 0}, cut[4] = {1, 1, 1, 7};
 
 	start();
@@ -73,9 +78,11 @@ Test(ipv4, impossible_addresses_are_dropped)
 	static const struct {
 		u32 src, dst;
 	} bad[] = {
-		{IP(127, 0, 0, 1), OURS}, {OURS, OURS}, {IP(224, 0, 0, 1), OURS}, {IP4_BROADCAST, OURS},
-		{IP(10, 0, 0, 255), OURS}, {IP(0, 0, 0, 5), OURS}, {IP(250, 0, 0, 1), OURS},
-		{PEER, IP(127, 0, 0, 1)}, {PEER, IP(10, 0, 0, 3)}, {PEER, IP(224, 0, 0, 1)},
+		{IP(127, 0, 0, 1), OURS},  {OURS, OURS},
+		{IP(224, 0, 0, 1), OURS},  {IP4_BROADCAST, OURS},
+		{IP(10, 0, 0, 255), OURS}, {IP(0, 0, 0, 5), OURS},
+		{IP(250, 0, 0, 1), OURS},  {PEER, IP(127, 0, 0, 1)},
+		{PEER, IP(10, 0, 0, 3)},   {PEER, IP(224, 0, 0, 1)},
 	};
 
 	start();
@@ -116,7 +123,8 @@ static void fill_data(void)
 /* Bytes [from, to) of the datagram `id`; more: another follows. */
 static void piece(u16 id, u32 from, u32 to, bool more)
 {
-	rx_ip(&(struct rx){.proto = 6, .id = id, .frag = from / 8 | (more ? IP_FRAG_MF : 0)}, data + from, to - from);
+	rx_ip(&(struct rx){.proto = 6, .id = id, .frag = from / 8 | (more ? IP_FRAG_MF : 0)},
+	      data + from, to - from);
 }
 
 static u32 waiting(void)
@@ -184,7 +192,8 @@ Test(reasm, the_longest_datagram_in_small_pieces)
 	for (u32 off = 0; off < n; off += 552) {
 		u32 part = min(n - off, 552u);
 
-		rx_ip(&(struct rx){.id = 4, .frag = off / 8 | (off + part < n ? IP_FRAG_MF : 0)}, udp + off, part);
+		rx_ip(&(struct rx){.id = 4, .frag = off / 8 | (off + part < n ? IP_FRAG_MF : 0)},
+		      udp + off, part);
 	}
 	cr_assert_eq(udp_recv(s, got, sizeof(got), 0, NULL, NULL), 65507);
 	cr_assert_arr_eq(got, data, 65507);
@@ -232,8 +241,9 @@ Test(reasm, impossible_pieces_are_dropped)
 	start();
 	fill_data();
 	piece(1, 0, 801, true); /* not the last, but of no whole units */
-	piece(1, 8, 8, true); /* empty */
-	rx_ip(&(struct rx){.proto = 6, .frag = 0x1fff}, data, 100); /* beyond 64 KiB: "ping of death" */
+	piece(1, 8, 8, true);	/* empty */
+	rx_ip(&(struct rx){.proto = 6, .frag = 0x1fff}, data,
+	      100); /* beyond 64 KiB: "ping of death" */
 	cr_assert_eq(waiting(), 0);
 	cr_assert_eq(ipv4_stats.reasm_fails, 3);
 }
@@ -370,7 +380,8 @@ Test(ipv4_out, our_fragments_can_be_put_together)
 	while ((f = nif_next(0))) {
 		struct ip_hdr h = *frame_ip(f);
 
-		rx_ip(&(struct rx){.proto = 6, .id = net16(h.id), .frag = net16(h.frag)}, f->data + 34, f->len - 34);
+		rx_ip(&(struct rx){.proto = 6, .id = net16(h.id), .frag = net16(h.frag)},
+		      f->data + 34, f->len - 34);
 	}
 	cr_assert_eq(tcp_seen.packets, 1);
 	cr_assert_eq(tcp_seen.bytes, 65515);
@@ -567,8 +578,9 @@ Test(icmp, errors_reach_the_transport_that_sent)
 		int err;
 		bool hard;
 	} known[] = {
-		{3, 0, ENETUNREACH, false}, {3, 1, EHOSTUNREACH, false}, {3, 2, ENOPROTOOPT, true},
-		{3, 3, ECONNREFUSED, true}, {3, 13, EHOSTUNREACH, true}, {11, 0, EHOSTUNREACH, false},
+		{3, 0, ENETUNREACH, false},  {3, 1, EHOSTUNREACH, false},
+		{3, 2, ENOPROTOOPT, true},   {3, 3, ECONNREFUSED, true},
+		{3, 13, EHOSTUNREACH, true}, {11, 0, EHOSTUNREACH, false},
 		{12, 0, EPROTO, true},
 	};
 	u8 m[64];
@@ -576,7 +588,8 @@ Test(icmp, errors_reach_the_transport_that_sent)
 
 	start();
 	for (u32 i = 0; i < ARRAY_SIZE(known); i++) {
-		n = make_icmp_error(m, known[i].type, known[i].code, 0, OURS, FAR, IP_PROTO_TCP, 4000, 80);
+		n = make_icmp_error(m, known[i].type, known[i].code, 0, OURS, FAR, IP_PROTO_TCP,
+				    4000, 80);
 		rx_ip(&(struct rx){.proto = 1, .src = IP(192, 0, 2, 1)}, m, n);
 		cr_assert_eq(tcp_seen.errors, i + 1);
 		cr_assert_eq(tcp_seen.err, known[i].err);

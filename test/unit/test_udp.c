@@ -294,7 +294,8 @@ Test(udp, connected_sockets_hear_of_closed_ports)
 	start();
 	s = udp_new();
 	cr_assert_eq(udp_send(s, "x", 1, IP4_LOOPBACK, 5001), 1);
-	cr_assert_eq(udp_send(s, "x", 1, IP4_LOOPBACK, 5001), 1, "unconnected: which one would it be?");
+	cr_assert_eq(udp_send(s, "x", 1, IP4_LOOPBACK, 5001), 1,
+		     "unconnected: which one would it be?");
 	cr_assert_eq(udp_connect_to(s, IP4_LOOPBACK, 5001), 0);
 	cr_assert_eq(udp_send(s, "x", 1, 0, 0), 1);
 	cr_assert_eq(udp_send(s, "x", 1, 0, 0), -ECONNREFUSED);
@@ -347,7 +348,8 @@ Test(udp, an_error_queue_keeps_what_happened)
 	cr_assert_eq(udp_recv(s, buf, 10, MSG_ERRQUEUE, &addr, &port), 0);
 	cr_assert_eq(addr, FAR);
 	cr_assert_eq(port, 53);
-	cr_assert_eq(opt_get(s, SOL_SOCKET, SO_ERROR), ECONNREFUSED, "that of the next in the queue");
+	cr_assert_eq(opt_get(s, SOL_SOCKET, SO_ERROR), ECONNREFUSED,
+		     "that of the next in the queue");
 	cr_assert_eq(udp_recv(s, buf, 10, MSG_ERRQUEUE, &addr, &port), 0);
 	cr_assert_eq(port, 54);
 	cr_assert_eq(udp_recv(s, buf, 10, MSG_ERRQUEUE, NULL, NULL), -EAGAIN);
