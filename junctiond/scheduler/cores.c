@@ -6,9 +6,10 @@
  * nothing to do, and wake each other; what is left to us is to wake one when packets come for a
  * parked one.
  *
- * The list of active instances holds those whose kthreads were last seen running. Only their words
- * are read, every SCAN_NS; one that has parked altogether leaves the list, and costs nothing until
- * a packet, its doorbell or a timer brings it back.
+ * The list of active instances holds those whose kthreads were last seen running (the loop may have
+ * asked some of them for their doorbells meanwhile, to sleep). Only their words are read, every
+ * SCAN_NS; one that has parked altogether leaves the list, and costs nothing until a packet, its
+ * doorbell or a timer brings it back.
  *
  * Kicks: a kthread in application code looks at its receive queue when it makes a system call. One
  * that computes for long makes none, so packets that wait for KICK_NS while its counter rx_polls
@@ -304,7 +305,7 @@ static bool scan(uint64_t now)
 
 		if (now >= ci->published_ns + PUBLISH_NS)
 			publish(ci, now);
-		if (ci->in->active && (busy || ci->nr_kick || ci->nr_waking)) {
+		if (busy || ci->nr_kick || ci->nr_waking) {
 			i++;
 			continue;
 		}

@@ -13,7 +13,7 @@
 #define KICK_NS 100000ull /* packets that lie unseen for this long are worth a signal */
 #define KICK_MAX_NS 10000000ull /* no signal after so long in vain */
 #define WAKE_LOST_NS 50000000ull /* a wake that is not answered is not waited for longer */
-#define BOOT_NS 100000000ull /* so long its words are watched though it has not begun */
+#define BOOT_NS 200000000ull /* so long its words are watched though it has not begun */
 
 /* Why a kthread wants a core: cores_kt.wants, dedicated mode. */
 #define WANT_RX 1u	 /* packets lie in its queue */
