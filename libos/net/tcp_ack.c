@@ -149,12 +149,13 @@ bool tcp_ack(struct tcp_sock *tp, const struct tcp_seginfo *s, u64 now)
 		room_wakeup(tp);
 		if (tp->snd_una != tp->snd_nxt) {
 			tcp_deadline(tp, DL_RTO, now + tcp_rto(tp));
-			tcp_tlp_arm(tp, now);
 		} else {
 			tcp_deadline_off(tp, DL_RTO);
 			tcp_deadline_off(tp, DL_TLP);
 			tp->tlp_out = false;
 		}
 	}
+	if (a.una_advanced || a.delivered)
+		tcp_tlp_arm(tp, now);
 	return true;
 }

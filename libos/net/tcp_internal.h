@@ -242,7 +242,7 @@ struct tcp_sock {
 	bool dsack_ok;
 	bool ack_now, ack_delayed, pingpong;
 	u8 quick;    /* ACKs that will go out at once */
-	u8 small; /* segments smaller than full ones since the last ACK */
+	u8 small;    /* segments smaller than full ones since the last ACK */
 	u32 rcv_mss; /* guess of the peer's segment size */
 	u32 adv_mss;
 	bool urg_valid, urg_have,

@@ -71,39 +71,59 @@ void tcp_rack_detect(struct tcp_sock *tp, u64 now)
 		tcp_deadline(tp, DL_REO, now + wait);
 }
 
+/*
+ * Beyond 7.2 also in fast recovery: where ACKs get lost too, the last of a recovery is as easily
+ * lost as any, and an RTO is a thousand times as long as a round trip here.
+ */
 void tcp_tlp_arm(struct tcp_sock *tp, u64 now)
 {
 	u64 pto = 2 * tp->srtt;
 
 	tcp_deadline_off(tp, DL_TLP);
-	if (tp->ca_state != CA_OPEN || !tp->sack_ok || tp->sacked || tp->lost || tp->tlp_out ||
-	    !tp->srtt || tp->snd_una == tp->snd_nxt)
+	if (tp->ca_state == CA_LOSS || !tp->sack_ok || tp->tlp_out || !tp->srtt ||
+	    tp->snd_una == tp->snd_nxt)
 		return;
-	/* a single segment: its ACK may be delayed (7.2) */
+	/* a single segment: its ACK may be delayed */
 	pto += tp->snd_nxt - tp->snd_una <= tp->mss ? TCP_RTO_MIN : TLP_MIN;
 	if (pto < tcp_rto(tp))
 		tcp_deadline(tp, DL_TLP, now + pto);
 }
 
+/* The last segment that may still be in flight. */
+static struct tcp_seg *last_unsacked(struct tcp_sock *tp)
+{
+	for (struct list_head *l = tp->segs.prev; l != &tp->segs; l = l->prev) {
+		struct tcp_seg *seg = list_entry(l, struct tcp_seg, link);
+
+		if (!(seg->flags & SEG_SACKED))
+			return seg;
+	}
+	return NULL;
+}
+
 void tcp_tlp_timeout(struct tcp_sock *tp, u64 now)
 {
 	struct tcp_seg *last;
-	u32 cwnd = tp->cwnd, snd_nxt = tp->snd_nxt;
+	u32 cwnd = tp->cwnd, snd_nxt = tp->snd_nxt, segs = tp->total_retrans;
 
-	if (tp->ca_state != CA_OPEN || list_empty(&tp->segs) || tp->tlp_out)
+	if (tp->ca_state == CA_LOSS || list_empty(&tp->segs) || tp->tlp_out)
 		return;
 	/* new data are the better probe; one segment beyond cwnd is allowed (7.3) */
 	tp->cwnd = max(cwnd, tcp_pipe(tp) + tp->mss);
 	tcp_output(tp, now);
 	tp->cwnd = cwnd;
-	tp->tlp_retrans = tp->snd_nxt == snd_nxt;
+	tp->tlp_retrans = tp->snd_nxt == snd_nxt && segs == tp->total_retrans;
 	if (tp->tlp_retrans) {
-		last = list_last(&tp->segs, struct tcp_seg, link);
+		last = last_unsacked(tp);
+		if (!last)
+			return;
 		if (last->end - last->seq > tp->mss)
 			last = tcp_seg_split(tp, last, last->end - tp->mss) ?: last;
 		if (tcp_retransmit(tp, last, tp->mss, now))
 			return;
 	}
+	/* in recovery the reduction was made already */
+	tp->tlp_retrans = tp->tlp_retrans && tp->ca_state == CA_OPEN;
 	tp->tlp_out = true;
 	tp->tlp_end = tp->snd_nxt;
 	tcp_deadline_off(tp, DL_TLP);
@@ -119,6 +139,8 @@ void tcp_tlp_ack(struct tcp_sock *tp, const struct tcp_ackstate *a, u32 ack)
 		tp->reo_mult = min(tp->reo_mult + 1, 64u);
 		tp->reo_persist = REO_ROUNDS;
 	}
+	if (tp->ca_state == CA_RECOVERY && a->delivered)
+		tp->tlp_out = false;
 	if (!tp->tlp_out || seq_lt(ack, tp->tlp_end))
 		return;
 	if (!tp->tlp_retrans || a->dsack) {

@@ -176,6 +176,22 @@ static bool is_dsack(const struct tcp_seginfo *s)
 	return s->nr_sack > 1 && seq_ge(b[0].start, b[1].start) && seq_le(b[0].end, b[1].end);
 }
 
+/* A block, but for what the last ACK's blocks told already. */
+static void sack_news(struct tcp_sock *tp, struct tcp_sackblk b, struct tcp_ackstate *a, u64 now)
+{
+	for (u32 i = 0; i < tp->nr_sack_cache; i++) {
+		const struct tcp_sackblk *c = &tp->sack_cache[i];
+
+		if (c->start != b.start)
+			continue;
+		if (c->end == b.end)
+			return;
+		if (seq_lt(c->end, b.end))
+			b.start = c->end;
+	}
+	sack_range(tp, b.start, b.end, a, now);
+}
+
 void tcp_segs_sack(struct tcp_sock *tp, const struct tcp_seginfo *s, struct tcp_ackstate *a,
 		   u64 now)
 {
@@ -191,25 +207,19 @@ void tcp_segs_sack(struct tcp_sock *tp, const struct tcp_seginfo *s, struct tcp_
 	}
 	for (; i < s->nr_sack; i++) {
 		struct tcp_sackblk b = s->sack[i];
-		bool known = false;
+		u32 at = n;
 
 		if (!seq_lt(b.start, b.end) || seq_lt(b.start, tp->snd_una) ||
 		    seq_gt(b.end, tp->snd_nxt))
 			continue;
-		fresh[n++] = b;
-		for (u32 j = 0; j < tp->nr_sack_cache && !known; j++) {
-			struct tcp_sackblk *c = &tp->sack_cache[j];
-
-			if (c->start != b.start)
-				continue;
-			if (c->end == b.end)
-				known = true;
-			else if (seq_lt(c->end, b.end))
-				b.start = c->end; /* the front of it was seen before */
-		}
-		if (!known)
-			sack_range(tp, b.start, b.end, a, now);
+		/* in order, so that a lower block of the same ACK does not look like reordering */
+		for (; at && seq_gt(fresh[at - 1].start, b.start); at--)
+			fresh[at] = fresh[at - 1];
+		fresh[at] = b;
+		n++;
 	}
+	for (i = 0; i < n; i++)
+		sack_news(tp, fresh[i], a, now);
 	memcpy(tp->sack_cache, fresh, n * sizeof(fresh[0]));
 	tp->nr_sack_cache = n;
 }
@@ -233,7 +243,6 @@ static void enter_recovery(struct tcp_sock *tp)
 	tp->prr_base = max(tp->snd_nxt - tp->snd_una, tp->mss);
 	tp->ca_state = CA_RECOVERY;
 	tp->tlp_out = false;
-	tcp_deadline_off(tp, DL_TLP);
 }
 
 /* RFC 6937: as much is sent as the reduction to ssthresh allows for what was delivered. */
@@ -360,10 +369,11 @@ void tcp_rack_reo_timeout(struct tcp_sock *tp, u64 now)
 	tcp_rack_detect(tp, now);
 	if (!tp->lost_unsent)
 		return;
-	if (tp->ca_state == CA_OPEN)
+	/* in recovery cwnd stays: what was lost left room in the pipe */
+	if (tp->ca_state == CA_OPEN) {
 		enter_recovery(tp);
-	if (tp->ca_state == CA_RECOVERY)
 		prr(tp, &a);
+	}
 	tcp_output(tp, now);
 }
 
