@@ -84,6 +84,13 @@ bool net_pending(struct kthread *kt);
 void net_poll_due(struct kthread *kt);
 #define NET_POLL_CYCLES 25000 /* about 10 us */
 
+/*
+ * The end of the program (netexit.c): closes connections. True: something is still on its way; then the caller, a
+ * uthread, stops the other threads and calls net_exit_wait(), which sleeps until peers have it or do not answer.
+ */
+bool net_exit_begin(void);
+void net_exit_wait(void);
+
 /* For the scheduler of uthreads. */
 bool net_has_nic(void);
 /*

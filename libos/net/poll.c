@@ -64,6 +64,11 @@ int net_start(void)
 	return err;
 }
 
+bool net_started(void)
+{
+	return __atomic_load_n(&started, __ATOMIC_ACQUIRE);
+}
+
 int net_init(const struct control_boot *boot)
 {
 	int err;

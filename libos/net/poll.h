@@ -6,6 +6,9 @@
 
 #include "libos/net/netif.h"
 
+/* poll.c: has net_start() been called? */
+bool net_started(void);
+
 /* loopback.c. Boot: the interface. */
 void loopback_add(void);
 /* The first socket: the backlogs. -ENOMEM */
@@ -32,6 +35,8 @@ bool virtio_pending(u32 id, bool (*parked)(u32 i));
 void virtio_events(u32 id, bool on);
 /* Packets wait for room in the ring of `id`: look again soon. */
 bool virtio_backlogged(u32 id);
+/* Is there a frame that the device has not taken yet? False without a NIC. */
+bool virtio_unsent(void);
 /* Tells the device side to look at rings and control words, if it sleeps. */
 void virtio_doorbell(void);
 

@@ -130,6 +130,10 @@ u32 tcp_info(struct tcp_sock *tp, void *buf, u32 size);
 /* For /proc/net/tcp: fn for each socket, with its lock held. */
 void tcp_for_each(void (*fn)(struct tcp_sock *tp, void *arg), void *arg);
 
+/* The end of the instance: closes all connections. Then bytes, FINs included, that other hosts have not acknowledged. */
+void tcp_exit(void);
+u64 tcp_exit_unfinished(void);
+
 /* Once at boot; sizes tables. */
 int tcp_init(void);
 

@@ -22,6 +22,7 @@ struct lbucket {
 	struct tcp_sock *first;
 };
 
+static u32 nr_hashed; /* in all buckets */
 static struct bucket *table;
 static struct lbucket *ltable;
 static u64 hash_key[2];
@@ -105,6 +106,7 @@ int tcp_hash_insert(struct tcp_hnode *node)
 	node->hashed = true;
 	tcp_node_get(node);
 	spin_unlock(&b->lock);
+	__atomic_fetch_add(&nr_hashed, 1, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -146,8 +148,10 @@ void tcp_hash_remove(struct tcp_hnode *node)
 				break;
 			}
 	spin_unlock(&b->lock);
-	if (found)
+	if (found) {
+		__atomic_fetch_sub(&nr_hashed, 1, __ATOMIC_RELAXED);
 		tcp_node_put(node);
+	}
 }
 
 void tcp_node_put(struct tcp_hnode *n)
@@ -276,7 +280,8 @@ void tcp_for_each(void (*fn)(struct tcp_sock *tp, void *arg), void *arg)
 	if (!table)
 		return;
 	fake = kzalloc(sizeof(*fake));
-	for (u32 i = NR_BUCKETS + NR_LBUCKETS; i--;) {
+	/* An empty table is not even read: its pages were never touched. */
+	for (u32 i = NR_BUCKETS + NR_LBUCKETS, end = READ_ONCE(nr_hashed) ? 0 : NR_BUCKETS; i-- > end;) {
 		u32 n = collect(i, v, ARRAY_SIZE(v));
 
 		for (u32 j = 0; j < n; j++) {

@@ -391,6 +391,19 @@ bool virtio_backlogged(u32 id)
 	return READ_ONCE(nic->pairs[id % nic->nr_pairs]->tx.queued);
 }
 
+bool virtio_unsent(void)
+{
+	for (u32 i = 0; nic && i < nic->nr_pairs; i++) {
+		struct tx *tx = &nic->pairs[i]->tx;
+
+		/* What it has taken but we have not reclaimed is gone: look at that first. */
+		tx_poll(tx);
+		if (!tx->q.broken && (READ_ONCE(tx->queued) || READ_ONCE(tx->q.nr_free) != NIC_RING_SIZE))
+			return true;
+	}
+	return false;
+}
+
 void virtio_doorbell(void)
 {
 	if (virtq_wants_kick(&nic->pairs[0]->tx.q))

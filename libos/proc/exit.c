@@ -4,7 +4,7 @@
  * The instance has one process, so its end is the end of the host process: nothing of it survives
  * that another process could see half done, and no thread needs to be stopped in an orderly way.
  * The first one to set proc->exiting decides the status; what other kthreads still do is cut off by
- * host_exit().
+ * host_exit(). What the program has sent gets time to leave (net/netexit.c).
  */
 #include <linux/wait.h>
 
@@ -12,6 +12,7 @@
 #include "libos/mm/alloc.h"
 #include "libos/mm/shm.h"
 #include "libos/mm/usercopy.h"
+#include "libos/net/netif.h"
 #include "libos/platform/hostcall.h"
 #include "libos/platform/log.h"
 #include "libos/proc/futex.h"
@@ -33,6 +34,21 @@ static noreturn void instance_exit(int wait_status)
 	host_exit(sig ? 128 + sig : wait_status >> 8 & 0xff);
 }
 
+/* Nothing of the program runs any more while the network finishes. */
+static void stop_others(struct proc *p)
+{
+	struct uthread *ut = current(), *t;
+
+	spin_lock(&p->lock);
+	list_for_each_entry(t, &p->threads, proc_link) {
+		if (t == ut)
+			continue;
+		uthread_set_work(t, UT_WORK_EXIT);
+		uthread_kick(t);
+	}
+	spin_unlock(&p->lock);
+}
+
 void proc_exit_group(int wait_status)
 {
 	struct proc *p = current_proc();
@@ -43,6 +59,10 @@ void proc_exit_group(int wait_status)
 			uthread_schedule(NEVER);
 		}
 	p->exit_status = wait_status;
+	if (net_exit_begin()) {
+		stop_others(p);
+		net_exit_wait();
+	}
 	instance_exit(wait_status);
 }
 
