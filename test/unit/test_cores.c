@@ -278,6 +278,37 @@ Test(cores, dedicated_two_busy_ones_share, .timeout = 60)
 	teardown();
 }
 
+/* Both cores are one instance's until another wants one. Our own thread shares them. */
+Test(cores, dedicated_two_cores, .timeout = 60)
+{
+	struct fake a, b;
+	cpu_set_t set;
+
+	setup(true);
+	teardown();
+	CPU_ZERO(&set);
+	CPU_SET(config.cores[0], &set);
+	sched_setaffinity(0, sizeof(set), &set);
+	sstats = mmap(NULL, sizeof(*sstats), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	config.cores[1] = config.cores[0] + 1;
+	config.nr_cores = 2;
+	cr_assert_eq(cores_init(), 0);
+	start(&a, 1, FAKE_BUSY, 2);
+	a.in.control->sched.wanted = 1;
+	cores_doorbell(&a.in, fake_now());
+	cr_expect(turn_until(a.stats.cores == 2), "%lu cores", a.stats.cores);
+	start(&b, 2, FAKE_DEAF, 1);
+	cr_expect(turn_until(b.stats.cores == 1 && a.stats.cores == 1));
+	cr_expect(turn_until(a.stats.core_ns > SECOND / 2 && b.stats.core_ns > SECOND / 4));
+	cr_expect(sstats->core_instance[0] && sstats->core_instance[1]);
+	stop(&b);
+	a.in.control->sched.wanted = 1;
+	cr_expect(turn_until(a.stats.cores == 2), "%lu cores", a.stats.cores);
+	stop(&a);
+	teardown();
+}
+
 /* Deaths at any moment; another takes the slot. */
 Test(cores, dedicated_deaths, .timeout = 100)
 {

@@ -3,6 +3,7 @@
  * instances.
  */
 #include "test/unit/policy_sim.h"
+#include "test/unit/test_seed.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -339,6 +340,79 @@ Test(policy, an_instance_may_go_at_any_moment)
 	cr_expect(a[0].what == POLICY_GRANT && a[0].inst == 1);
 	policy_remove(p, 1, 4 * MS);
 	cr_expect_not(policy_core_holder(p, 0, &inst, &kt) || policy_core_holder(p, 1, &inst, &kt));
+	policy_free(p);
+}
+
+/* Whatever is told in whatever order, the books agree with what was answered. */
+Test(policy, random_calls_keep_the_books)
+{
+	enum { CORES = 5, INSTS = 40, KTS = 6 };
+	struct policy *p = policy_new(CORES, INSTS, &policy_defaults);
+	struct {
+		uint32_t inst, kt;
+		bool held;
+	} books[CORES] = {{0}};
+	struct policy_action a[16];
+	uint32_t inst, kt, held[INSTS];
+	uint64_t now = 1000;
+
+	for (uint32_t step = 0; step < 300000; step++) {
+		uint32_t i = test_random(INSTS), k = test_random(KTS), c = test_random(CORES);
+
+		now += test_random(30000);
+		switch (test_random(8)) {
+		case 0:
+			policy_add(p, i, 1 + test_random(KTS), test_random(10) == 0,
+				   1 + test_random(KTS), test_random(4));
+			break;
+		case 1:
+			if (test_random(20))
+				break;
+			policy_remove(p, i, now);
+			for (c = 0; c < CORES; c++)
+				if (books[c].held && books[c].inst == i)
+					books[c].held = false;
+			break;
+		case 2:
+			policy_unwant(p, i, k);
+			break;
+		case 3:
+			policy_park(p, c, now);
+			books[c].held = false;
+			break;
+		case 4:
+			policy_spin(p, c, test_random(2));
+			break;
+		case 5:
+			policy_runs(p, i, k);
+			break;
+		default:
+			policy_want(p, i, k, now);
+		}
+		uint32_t n = policy_decide(p, now, a, 1 + test_random(16));
+
+		for (uint32_t j = 0; j < n; j++) {
+			c = a[j].core;
+			cr_assert_eq(books[c].held, a[j].what != POLICY_GRANT);
+			if (a[j].what == POLICY_GRANT) {
+				books[c].inst = a[j].inst;
+				books[c].kt = a[j].kthread;
+			}
+			cr_assert(books[c].inst == a[j].inst && books[c].kt == a[j].kthread);
+			books[c].held = a[j].what != POLICY_DEMOTE;
+		}
+		memset(held, 0, sizeof(held));
+		for (c = 0; c < CORES; c++) {
+			cr_assert_eq(policy_core_holder(p, c, &inst, &kt), books[c].held);
+			if (!books[c].held)
+				continue;
+			cr_assert(inst == books[c].inst && kt == books[c].kt);
+			cr_assert_eq(policy_core_of(p, inst, kt), (int)c);
+			held[inst]++;
+		}
+		for (i = 0; i < INSTS; i++)
+			cr_assert_eq(policy_held(p, i), held[i]);
+	}
 	policy_free(p);
 }
 
