@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -198,6 +199,7 @@ def main():
     subprocess.run(["ninja", "-C", BUILD, "bench-programs"], stdout=subprocess.DEVNULL, check=True)
     result = {"machine": {"cpus": os.cpu_count(), "kernel": platform.release(), "cpu": cpu_name()}}
     work = tempfile.mkdtemp(prefix="junction-bench-")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     os.environ["JUNCTION_STORE"] = os.path.join(work, "store")
     try:
         for what, fn in (("calls", calls), ("start", start), ("build", build), ("net", net)):
