@@ -1,15 +1,17 @@
 /*
- * netevil.c - an instance that means harm: what it does to its own NIC, which it shares with the scheduler.
+ * netevil.c - an instance that means harm: what it does to its own NIC, which it shares with the
+ * scheduler.
  *
- * The application shares the library OS's address space, so it can write its rings, its buffers, and its control
- * page. Not a program that a test compares with Linux: it works only inside an instance.
+ * The application shares the library OS's address space, so it can write its rings, its buffers,
+ * and its control page. Not a program that a test compares with Linux: it works only inside an
+ * instance.
  *
  *   netevil rings SEED SECONDS ADDR      random bytes over descriptors, event words and indices
  *   netevil buffers SEED SECONDS ADDR    random bytes over headers and frames that are in flight
- *   netevil control SEED SECONDS ADDR    random bytes over park words, doorbells and the rest of the control page
- *   netevil forge MAC-OF-OTHER IP-OF-OTHER ADDR  frames with another's addresses, forged ARP
- *   netevil flood SECONDS ADDR           datagrams as fast as they go
- *   netevil snoop SECONDS MARK           looks through all of the region for MARK, which only others send
+ *   netevil control SEED SECONDS ADDR    random bytes over park words, doorbells and the rest of
+ * the control page netevil forge MAC-OF-OTHER IP-OF-OTHER ADDR  frames with another's addresses,
+ * forged ARP netevil flood SECONDS ADDR           datagrams as fast as they go netevil snoop
+ * SECONDS MARK           looks through all of the region for MARK, which only others send
  *
  * ADDR is where some datagrams go, so that the queues are polled meanwhile.
  */
@@ -85,7 +87,8 @@ static int storm(const char *what, double seconds)
 	memset(data, 'e', sizeof(data));
 	for (unsigned long i = 0; now() < end; i++) {
 		if (!strcmp(what, "rings"))
-			scribble((char *)region + NIC_QUEUE_OFF(0), 2 * region->nr_pairs * NIC_QUEUE_BYTES);
+			scribble((char *)region + NIC_QUEUE_OFF(0),
+				 2 * region->nr_pairs * NIC_QUEUE_BYTES);
 		else if (!strcmp(what, "buffers"))
 			scribble((char *)region + region->bufs_off, 600 * NIC_BUF_SIZE);
 		else /* not the boot record: the library OS would only harm itself by it */
@@ -122,7 +125,8 @@ static void post(unsigned slot, const uint8_t *frame, size_t n)
 	__atomic_store_n(&d[slot].flags, NIC_DESC_F_AVAIL, __ATOMIC_RELEASE);
 }
 
-static size_t ipv4_udp(uint8_t *f, const uint8_t *dmac, const uint8_t *smac, uint32_t src, uint32_t dst)
+static size_t ipv4_udp(uint8_t *f, const uint8_t *dmac, const uint8_t *smac, uint32_t src,
+		       uint32_t dst)
 {
 	uint32_t sum = 0;
 	uint8_t *ip = f + 14;
@@ -166,14 +170,16 @@ static size_t arp(uint8_t *f, int op, const uint8_t *smac, uint32_t src, uint32_
 /* Each forged frame once; the test looks at the scheduler's counters and at the others. */
 static int forge(const char *mac_text, const char *ip_text)
 {
-	uint8_t other[6], bcast[6] = {255, 255, 255, 255, 255, 255}, multi[6] = {1, 0, 0x5e, 0, 0, 1}, f[2048];
+	uint8_t other[6], bcast[6] = {255, 255, 255, 255, 255, 255},
+			  multi[6] = {1, 0, 0x5e, 0, 0, 1}, f[2048];
 	const uint8_t *own = region->mac;
 	uint32_t other_ip = inet_addr(ip_text), own_ip, any = to.sin_addr.s_addr;
 	struct sockaddr_in sa;
 	socklen_t len = sizeof(sa);
 	unsigned slot;
 
-	sscanf(mac_text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", other, other + 1, other + 2, other + 3, other + 4, other + 5);
+	sscanf(mac_text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", other, other + 1, other + 2, other + 3,
+	       other + 4, other + 5);
 	connect(sock, (struct sockaddr *)&to, sizeof(to));
 	getsockname(sock, (struct sockaddr *)&sa, &len);
 	own_ip = sa.sin_addr.s_addr;
@@ -182,21 +188,23 @@ static int forge(const char *mac_text, const char *ip_text)
 	slot = free_slot();
 	if (slot > NIC_RING_SIZE - 16)
 		return 3;
-	send(sock, "hello", 5, 0);
-	while (free_slot() == slot)
-		;
+	for (int i = 0; free_slot() == slot;
+	     i++) /* a send may say first that the one before was refused */
+		if (send(sock, "hello", 5, 0) < 0 && i > 10)
+			return 4;
 	slot = free_slot();
 	post(slot, f, ipv4_udp(f, other, other, own_ip, other_ip)), slot++; /* MAC of another */
-	post(slot, f, ipv4_udp(f, bcast, own, other_ip, any)), slot++; /* IP of another */
+	post(slot, f, ipv4_udp(f, bcast, own, other_ip, any)), slot++;	    /* IP of another */
 	post(slot, f, ipv4_udp(f, other, own, other_ip, other_ip)), slot++;
 	post(slot, f, arp(f, 2, own, other_ip, any)), slot++; /* "that IP is mine" */
 	post(slot, f, arp(f, 2, other, other_ip, any)), slot++;
 	post(slot, f, arp(f, 1, own, other_ip, own_ip)), slot++;
-	post(slot, f, ipv4_udp(f, bcast, own, own_ip, 0xffffffff)), slot++; /* broadcast, multicast */
+	post(slot, f, ipv4_udp(f, bcast, own, own_ip, 0xffffffff)),
+		slot++; /* broadcast, multicast */
 	post(slot, f, ipv4_udp(f, multi, own, own_ip, inet_addr("224.0.0.1"))), slot++;
 	memset(f + 12, 0x86, 2);
 	post(slot, f, 60), slot++; /* neither IPv4 nor ARP */
-	post(slot, f, 7), slot++; /* shorter than a header */
+	post(slot, f, 7), slot++;  /* shorter than a header */
 	say("posted");
 	usleep(300000);
 	return 0;
@@ -220,7 +228,8 @@ static int snoop(double seconds, const char *mark)
 	size_t len = strlen(mark);
 
 	while (now() < end) {
-		/* what was never written need not be touched: the first 16 MiB hold what the driver uses */
+		/* what was never written need not be touched: the first 16 MiB hold what the driver
+		 * uses */
 		const char *p = (char *)region + region->bufs_off, *stop = p + (16 << 20);
 
 		for (; (p = memchr(p, mark[0], stop - p)); p++)
@@ -236,7 +245,8 @@ static int snoop(double seconds, const char *mark)
 
 int main(int argc, char **argv)
 {
-	if (argc == 5 && (!strcmp(argv[1], "rings") || !strcmp(argv[1], "buffers") || !strcmp(argv[1], "control"))) {
+	if (argc == 5 && (!strcmp(argv[1], "rings") || !strcmp(argv[1], "buffers") ||
+			  !strcmp(argv[1], "control"))) {
 		seed ^= strtoull(argv[2], NULL, 10) * 0x9e3779b97f4a7c15ull;
 		aim(argv[4]);
 		return storm(argv[1], atof(argv[3]));
