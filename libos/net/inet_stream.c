@@ -221,6 +221,7 @@ static struct socket *inet_stream_accept(struct socket *s, bool nonblock)
 	n->sock.c.listening = 0;
 	n->pmtudisc = is->pmtudisc;
 	n->linger2 = is->linger2;
+	n->notsent_lowat = is->notsent_lowat;
 	n->state = STREAM_CONNECTED;
 	return &n->sock;
 }

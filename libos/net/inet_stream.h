@@ -17,6 +17,7 @@ struct inet_stream {
 	struct mutex read_lock; /* readers take, copy and put back one after the other; not held while waiting */
 	u32 state; /* enum stream_state */
 	u8 pmtudisc; /* IP_PMTUDISC_*: WANT or DO, which are the same to TCP */
+	int notsent_lowat; /* TCP_NOTSENT_LOWAT as it was set */
 	s8 linger2; /* TCP_LINGER2 was set negative */
 };
 

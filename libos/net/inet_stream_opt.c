@@ -23,6 +23,7 @@
 #define RTO_MAX_S 120u
 #define DEFAULT_TTL 64
 #define ECN_MASK 3u
+#define RCVBUF_MAX 6291456u /* net.ipv4.tcp_rmem[2] */
 
 /*
  * TCP_DEFER_ACCEPT counts in retransmissions of the SYN-ACK: seconds are rounded up to what so many take, as Linux
@@ -113,6 +114,7 @@ static int set_tcp_int(struct inet_stream *is, struct tcp_opts *o, int name, int
 		o->user_timeout_ns = (u64)v * NSEC_PER_MSEC;
 		return 0;
 	case TCP_NOTSENT_LOWAT:
+		is->notsent_lowat = v;
 		o->notsent_lowat = v ? (u32)v : UINT32_MAX;
 		return 0;
 	}
@@ -197,7 +199,7 @@ static int get_tcp(struct inet_stream *is, int name, void *val, u32 *len)
 		v = (int)(o.user_timeout_ns / NSEC_PER_MSEC);
 		break;
 	case TCP_NOTSENT_LOWAT:
-		v = o.notsent_lowat == UINT32_MAX ? 0 : (int)o.notsent_lowat;
+		v = is->notsent_lowat;
 		break;
 	default:
 		return -ENOPROTOOPT;
@@ -206,7 +208,7 @@ static int get_tcp(struct inet_stream *is, int name, void *val, u32 *len)
 	return 0;
 }
 
-/* ip(7): an int, or a single byte. */
+/* ip(7): an int, or a single byte; none is 0. */
 static int set_ip(struct inet_stream *is, int name, const void *val, u32 len)
 {
 	struct tcp_opts *o = tcp_opts(is->tp);
@@ -214,9 +216,7 @@ static int set_ip(struct inet_stream *is, int name, const void *val, u32 len)
 
 	if (name != IP_TOS && name != IP_TTL && name != IP_MTU_DISCOVER)
 		return -ENOPROTOOPT;
-	if (!len)
-		return -EINVAL;
-	memcpy(&v, val, len >= sizeof(v) ? sizeof(v) : 1);
+	memcpy(&v, val, len >= sizeof(v) ? sizeof(v) : min(len, 1u));
 	switch (name) {
 	case IP_TOS: /* the two bits of explicit congestion notification are the protocol's */
 		spin_lock(tcp_lock(is->tp));
@@ -303,6 +303,8 @@ int inet_stream_getsockopt(struct socket *s, int level, int name, void *val, u32
 		v = READ_ONCE(*(name == SO_SNDBUF ? &tcp_opts(is->tp)->sndbuf : &tcp_opts(is->tp)->rcvbuf));
 		sock_answer(val, len, &v, sizeof(v));
 		return 0;
+	default:
+		return -EOPNOTSUPP; /* what Linux says of getting an option of another level */
 	}
 	return -ENOPROTOOPT;
 }
@@ -320,6 +322,8 @@ void inet_stream_option_changed(struct socket *s, int name)
 	o->oobinline = sock_flag(c, SOCKF_OOBINLINE);
 	o->linger_on = sock_flag(c, SOCKF_LINGER);
 	o->linger_ns = (u64)c->linger_s * NSEC_PER_SEC;
+	/* More than the buffer ever holds would never come. */
+	c->rcvlowat = min(c->rcvlowat, (o->rcvbuf_set ? o->rcvbuf : RCVBUF_MAX) / 2);
 	o->rcvlowat = c->rcvlowat;
 	if (name == SO_SNDBUF || name == SO_SNDBUFFORCE) {
 		o->sndbuf = c->sndbuf;

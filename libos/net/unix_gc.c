@@ -10,6 +10,8 @@
  *   3. From those, and on through their queues, everything is alive again. The rest is garbage: its
  *      queues are emptied, which drops the last references.
  *
+ * It is looked for, as on Linux, whenever a socket of the family ends, and by a sender when very many are in flight.
+ *
  * All of it under unix_gc_lock, which sending and receiving of descriptors take too: while it is held no
  * reference can enter or leave a queue, so a candidate stays one. A message between two queues is not found in
  * any, which makes what it carries look alive.
