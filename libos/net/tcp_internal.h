@@ -6,7 +6,7 @@
  *   struct tcp_req   a connection that a listener has answered with SYN-ACK (tcp_listen.c)
  *   struct tcp_tw    what is left of one in TIME_WAIT (tcp_timewait.c)
  *
- * Lock order: listener's lock -> a connection's lock -> {table bucket, port bucket, TIME_WAIT list}
+ * Lock order: listener's lock -> a connection's lock -> TIME_WAIT list -> {table bucket, port bucket}
  * -> timer heap, wait queue. Only the child of a listener that nobody else knows yet is locked
  * inside the listener's lock. ip_output() is called with tp->lock held; loopback queues.
  *

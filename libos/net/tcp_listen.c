@@ -126,6 +126,8 @@ static void listen_syn(struct tcp_sock *lp, const struct ip_info *ip, const stru
 {
 	struct tcp_req *r;
 
+	if (netaddr_is_broadcast(&ip->src) || netaddr_is_any(&ip->src))
+		return;
 	if (lp->nr_accept > lp->backlog)
 		return; /* nobody accepts: the SYN comes again */
 	if (lp->nr_reqs > lp->backlog || lp->nr_reqs >= TCP_BACKLOG_MAX) {

@@ -98,13 +98,16 @@ void tcp_timewait(struct tcp_sock *tp, u64 now)
 	tw->ttl = tp->opts.ttl;
 	tw->tos = tp->opts.tos;
 	tw->dies = now + TCP_TIMEWAIT;
+	list_init(&tw->link);
+	/* whoever finds it in the table may end it: not before it is in the list too */
+	spin_lock(&tws.lock);
 	if (!tcp_hash_replace(&tp->node, &tw->node)) {
+		spin_unlock(&tws.lock);
 		kfree(tw, sizeof(*tw));
 		tcp_done(tp);
 		return;
 	}
 	tcp_port_share(&tw->port, &tp->port, &tw->node.local.addr);
-	spin_lock(&tws.lock);
 	list_add_tail(&tw->link, &tws.head);
 	tws.nr++;
 	if (!tws.armed)
