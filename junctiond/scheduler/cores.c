@@ -13,7 +13,7 @@
  *
  * Kicks: a kthread in application code looks at its receive queue when it makes a system call. One
  * that computes for long makes none, so packets that wait for KICK_NS while its counter rx_polls
- * stands still bring a signal, at most one each KICK_NS a kthread.
+ * stands still bring a signal, a few more ever more rarely, and then none before the next packet.
  *
  * Races with parking: the kthread stores PARKED, fences, looks at its queues; we publish packets,
  * fence, look at its word. One of the two sees the other.
