@@ -359,6 +359,8 @@ Test(tcp_loss, window_updates_and_data_are_no_duplicates)
 	expect_data(0, 10);
 	inject(". 1:1(0) ack 1 win 65000");
 	inject(". 1:1(0) ack 1 win 64000");
+	inject(". 1:1(0) ack 1 win 63000");
+	inject(". 1:1(0) ack 1 win 64000");
 	inject("P. 1:11(10) ack 1 win 64000");
 	inject("P. 11:21(10) ack 1 win 64000");
 	inject("P. 21:31(10) ack 1 win 64000");

@@ -199,6 +199,18 @@ Test(tcp_output, old_window_update_is_not_believed)
 	end_test();
 }
 
+Test(tcp_output, window_of_an_overtaken_segment_is_not_believed)
+{
+	passive_win(PLAIN, 0, 1000);
+	inject(". 101:201(100) ack 1 win 1000");
+	inject(". 1:51(50) ack 1 win 60000"); /* was sent before: SND.WL1 */
+	wire_drop();
+	sock_send(3000);
+	expect(". 1:1001(1000) ack 51");
+	expect_none();
+	end_test();
+}
+
 Test(tcp_output, shrunk_window_sends_nothing_new)
 {
 	passive(PLAIN, 0);

@@ -162,7 +162,7 @@ Test(tcp_transfer, long_fat_path)
 
 	transfer(&l, 32 * MIB, 0, 2000);
 	/* 100 Mbit/s: 2.7 s when it is filled */
-	cr_assert_lt((net_now() - start - 400 * SEC) / MS, 8000);
+	cr_assert_lt((net_now() - start - 400 * SEC) / MS, 6000);
 }
 
 Test(tcp_transfer, bottleneck_with_a_short_queue)
