@@ -311,6 +311,7 @@ static bool scan(uint64_t now)
 		}
 		forget(ci);
 		unlist(ci);
+		ci->in->stats->queue_delay_ns = 0;
 		if (!config.dedicated)
 			ci->in->stats->cores = 0;
 		if (ci->in->active)
