@@ -31,6 +31,11 @@ long host_futex_wake(u32 *word, int n, bool shared)
 	return 0;
 }
 
+long host_madvise(u64 addr, u64 len, int advice)
+{
+	return 0;
+}
+
 void netif_receive(struct netif *nif, struct pkt *p)
 {
 	cr_assert_eq(p->nif, nif);
