@@ -30,6 +30,7 @@
 
 #define TICK_FIRST_NS 60000ull /* waiting work wakes a parked sibling after this */
 #define SLICE_NS 1000000ull /* a running uthread makes room after this */
+#define WAKEUP_NS 150000ull /* or after this, if something interrupted it anyway and another is ready */
 
 struct kthread kthreads[CTL_MAX_KTHREADS];
 u32 nr_kthreads;
@@ -549,30 +550,23 @@ static void give_way(struct kthread *kt)
 /* On the way to user mode after a kick: share the kthread fairly, see that timers will kick again. */
 void kthread_resched(struct kthread *kt)
 {
-	struct uthread *ut = kt->current;
-
 	if (preempt_asked(kt)) {
 		give_way(kt);
 		kt = this_kthread();
 	}
-	if (kt->slice_end != NEVER) {
-		u64 now = clock_monotonic_ns();
-
-		if (now >= kt->slice_end) {
-			kt->slice_end = NEVER;
-			if (READ_ONCE(kt->rq_len)) {
-				bool whole = cycles_to_ns(cycles() - kt->switched_ns) >= SLICE_NS / 2;
-
-				wake_sibling();
-				kthread_tick_on(kt);
-				if (whole) {
-					kt->nr_preemptions++;
-					ut->nr_involuntary++;
-					uthread_yield();
-					kt = this_kthread();
-				}
-			}
+	if (kt->slice_end != NEVER && clock_monotonic_ns() >= kt->slice_end) {
+		kt->slice_end = NEVER;
+		if (READ_ONCE(kt->rq_len)) {
+			wake_sibling();
+			kthread_tick_on(kt);
 		}
+	}
+	/* Also for one that a packet or a timer has just woken: it need not wait for the slice to end. */
+	if (READ_ONCE(kt->rq_len) && cycles_to_ns(cycles() - kt->switched_ns) >= WAKEUP_NS) {
+		kt->nr_preemptions++;
+		kt->current->nr_involuntary++;
+		uthread_yield();
+		kt = this_kthread();
 	}
 	u64 first = min(READ_ONCE(kt->timers.first), kt->slice_end);
 
