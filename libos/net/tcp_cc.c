@@ -10,7 +10,7 @@ const struct tcp_cc_ops *tcp_cc_find(const char *name)
 	return !strcmp(name, tcp_reno.name) ? &tcp_reno : NULL;
 }
 
-u32 tcp_init_cwnd(const struct tcp_sock *tp)
+static u32 init_cwnd(const struct tcp_sock *tp)
 {
 	return TCP_INIT_CWND * tp->mss;
 }
@@ -18,7 +18,7 @@ u32 tcp_init_cwnd(const struct tcp_sock *tp)
 void tcp_cc_init(struct tcp_sock *tp)
 {
 	if (!tp->cwnd) {
-		tp->cwnd = tcp_init_cwnd(tp);
+		tp->cwnd = init_cwnd(tp);
 		/* RFC 5681, 3.1: one segment if the SYN was lost */
 		if (tp->retries)
 			tp->cwnd = tp->mss;
@@ -36,7 +36,7 @@ u32 tcp_cc_slow_start(struct tcp_sock *tp, u32 acked)
 	return acked - n;
 }
 
-void tcp_cc_avoid(struct tcp_sock *tp, u32 window, u32 acked, u32 *acc)
+static void avoid_congestion(struct tcp_sock *tp, u32 window, u32 acked, u32 *acc)
 {
 	*acc += acked;
 	while (*acc >= window && window) {
@@ -50,7 +50,7 @@ void tcp_cc_avoid(struct tcp_sock *tp, u32 window, u32 acked, u32 *acc)
 void tcp_cc_idle(struct tcp_sock *tp, u64 now)
 {
 	u64 idle = now - tp->last_snd;
-	u32 least = min(tcp_init_cwnd(tp), tp->cwnd);
+	u32 least = min(init_cwnd(tp), tp->cwnd);
 
 	if (idle < tp->rto || !tp->data_segs_out)
 		return;
@@ -76,7 +76,7 @@ static void reno_grow(struct tcp_sock *tp, u32 acked, u64 now)
 	if (tp->cwnd < tp->ssthresh)
 		acked = tcp_cc_slow_start(tp, acked);
 	if (acked)
-		tcp_cc_avoid(tp, tp->cwnd, acked, &tp->cc_priv.reno_acked);
+		avoid_congestion(tp, tp->cwnd, acked, &tp->cc_priv.reno_acked);
 }
 
 const struct tcp_cc_ops tcp_reno = {

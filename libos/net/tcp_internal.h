@@ -6,12 +6,12 @@
  *   struct tcp_req   a connection that a listener has answered with SYN-ACK (tcp_listen.c)
  *   struct tcp_tw    what is left of one in TIME_WAIT (tcp_timewait.c)
  *
- * Lock order: listener's lock -> a connection's lock -> TIME_WAIT list -> {table bucket, port bucket}
- * -> timer heap, wait queue. Only the child of a listener that nobody else knows yet is locked
- * inside the listener's lock. ip_output() is called with tp->lock held; loopback queues.
+ * Lock order: listener -> connection -> TIME_WAIT list -> {table bucket, port bucket} -> timer heap, wait queue. Only
+ * a child that nobody else knows yet is locked inside its listener's lock. ip_output() is called with
+ * tp->lock held; loopback queues.
  *
- * References: the socket's, the table's (while hashed), the accept queue's, the armed timer's, and
- * those of lookups.
+ * References: the socket's, the table's (while hashed), the accept queue's, the armed timer's, and those of
+ * lookups.
  *
  * Quantities of congestion control are bytes: cwnd, ssthresh, pipe. Times are ns of
  * CLOCK_MONOTONIC.
@@ -157,7 +157,6 @@ struct tcp_sendq {
 #define SEG_RETRANS 4u /* the retransmission of a lost one is in flight */
 #define SEG_EVER 8u    /* was ever retransmitted: no RTT sample (Karn) */
 #define SEG_FIN 16u
-#define SEG_SYN 32u
 
 /* A sent, unacknowledged range: the scoreboard is the list of these. */
 struct tcp_seg {
@@ -263,7 +262,7 @@ struct tcp_sock {
 	bool urg_out;
 	bool push; /* the user's last send was meant to go */
 	u32 mss;   /* payload of a full segment, without SACK blocks */
-	u32 peer_mss, pmtu;
+	u32 peer_mss;
 	u32 snd_sml; /* end of the last small segment sent: Minshall's Nagle */
 	u32 wmem;
 	bool nospace; /* somebody waits for EPOLLOUT */
@@ -281,7 +280,7 @@ struct tcp_sock {
 	u32 undo_marker;
 	bool undo_ok;
 	u32 undo_retrans; /* retransmitted segments that D-SACKs have not explained */
-	u32 retrans_ts;	  /* our timestamp clock at the first retransmission of the episode; 0: none
+	u32 retrans_ts;	  /* our clock at the episode's first retransmission; 0: none
 			   */
 	u32 prr_delivered, prr_out, prr_base;
 	u64 rack_sent, rack_rtt;
@@ -365,7 +364,6 @@ struct tcp_tw {
 
 /* ---- tcp_table.c: who gets a segment ---- */
 int tcp_table_init(void);
-u32 tcp_hash(const struct endpoint *local, const struct endpoint *remote);
 /* With a reference; NULL: none. */
 struct tcp_hnode *tcp_lookup(const struct endpoint *local, const struct endpoint *remote);
 /* Takes a reference for the table. -EADDRNOTAVAIL: there is one with these ends. */
@@ -433,7 +431,6 @@ static inline u32 tcp_ts(u64 now, u32 off)
 /* ---- tcp_options.c ---- */
 /* Reads header and options; p->data is moved behind them. False: malformed. */
 bool tcp_parse(struct pkt *p, struct tcp_seginfo *s);
-void tcp_parse_options(const u8 *o, u32 n, struct tcp_seginfo *s);
 #define TCP_OPTS_MAX 40u
 u32 tcp_put_syn_options(u8 *o, u16 mss, bool sack, bool ts, u32 tsval, u32 tsecr, bool ws,
 			u8 wscale);
@@ -445,8 +442,6 @@ u32 tcp_sack_len(const struct tcp_sock *tp, u32 used);
 /* ---- tcp_output.c, tcp_reply.c ---- */
 /* Sends what may be sent now: retransmissions first, then new data. Lock held. */
 void tcp_output(struct tcp_sock *tp, u64 now);
-/* One segment [seq, seq + len) with flags; 0 or -errno (not sent). */
-int tcp_transmit(struct tcp_sock *tp, u32 seq, u32 len, u8 flags, u64 now);
 void tcp_output_forced(struct tcp_sock *tp, u64 now);
 void tcp_send_ack(struct tcp_sock *tp, u64 now);
 /* An ACK now or later, as tp->ack_now and tp->ack_delayed ask. */
@@ -458,9 +453,6 @@ int tcp_retransmit(struct tcp_sock *tp, struct tcp_seg *seg, u32 len, u64 now);
 int tcp_probe_send(struct tcp_sock *tp, u64 now); /* window or keepalive probe */
 int tcp_route(struct tcp_sock *tp);		  /* makes tp->route valid */
 void tcp_sync_mss(struct tcp_sock *tp);
-u32 tcp_cur_mss(struct tcp_sock *tp);
-/* Offers a window: the value for the header, unscaled by the shift in force. */
-u16 tcp_select_window(struct tcp_sock *tp, bool syn);
 u32 tcp_recv_window(const struct tcp_sock *tp); /* what is left of the offered one */
 /* Segments that no tcp_sock sends. */
 struct tcp_reply {
@@ -541,9 +533,7 @@ const struct tcp_cc_ops *tcp_cc_find(const char *name);
 extern const struct tcp_cc_ops tcp_reno, tcp_cubic;
 void tcp_cc_init(struct tcp_sock *tp);
 u32 tcp_cc_slow_start(struct tcp_sock *tp, u32 acked); /* bytes left over at ssthresh */
-void tcp_cc_avoid(struct tcp_sock *tp, u32 window, u32 acked, u32 *acc);
 void tcp_cc_idle(struct tcp_sock *tp, u64 now); /* RFC 5681, 4.1 */
-u32 tcp_init_cwnd(const struct tcp_sock *tp);
 
 /* ---- tcp_timer.c ---- */
 void tcp_timer_fn(struct timer *t);

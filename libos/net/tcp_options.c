@@ -65,7 +65,7 @@ static void parse_one(const u8 *o, u32 len, struct tcp_seginfo *s)
 	}
 }
 
-void tcp_parse_options(const u8 *o, u32 n, struct tcp_seginfo *s)
+static void parse_options(const u8 *o, u32 n, struct tcp_seginfo *s)
 {
 	/* nearly every segment of a connection: two NOPs and a timestamp */
 	if (likely(n == 12 && o[0] == OPT_NOP && o[1] == OPT_NOP && o[2] == OPT_TS && o[3] == 10)) {
@@ -121,7 +121,7 @@ bool tcp_parse(struct pkt *p, struct tcp_seginfo *s)
 	s->mss = 0;
 	s->tsval = s->tsecr = 0;
 	if (hlen > sizeof(*h))
-		tcp_parse_options((const u8 *)(h + 1), hlen - sizeof(*h), s);
+		parse_options((const u8 *)(h + 1), hlen - sizeof(*h), s);
 	s->len = p->total - hlen;
 	s->end = s->seq + s->len + !!(s->flags & TCPF_SYN) + !!(s->flags & TCPF_FIN);
 	pkt_pull(p, hlen);

@@ -42,7 +42,7 @@ void tcp_sync_mss(struct tcp_sock *tp)
 	tp->mss = mss - (tp->ts_ok ? 12 : 0);
 }
 
-u32 tcp_cur_mss(struct tcp_sock *tp)
+static u32 cur_mss(struct tcp_sock *tp)
 {
 	return tp->mss - tcp_sack_len(tp, tp->ts_ok ? 12 : 0);
 }
@@ -58,7 +58,7 @@ u32 tcp_recv_window(const struct tcp_sock *tp)
  * The window never shrinks (RFC 9293, 3.8.6), and opens only by pieces that are worth a segment
  * (3.8.6.2.2). Remembers what was offered.
  */
-u16 tcp_select_window(struct tcp_sock *tp, bool syn)
+static u16 select_window(struct tcp_sock *tp, bool syn)
 {
 	u32 cur = tcp_recv_window(tp), space = tcp_win_space(tp), wnd;
 	u32 scale = tp->ws_ok && !syn ? tp->rcv_wscale : 0;
@@ -134,7 +134,8 @@ static int send_segment(struct tcp_sock *tp, u32 seq, u32 len, u8 flags, const u
 	return err;
 }
 
-int tcp_transmit(struct tcp_sock *tp, u32 seq, u32 len, u8 flags, u64 now)
+/* One segment [seq, seq + len) with flags; 0 or -errno (not sent). */
+static int transmit(struct tcp_sock *tp, u32 seq, u32 len, u8 flags, u64 now)
 {
 	u8 opt[TCP_OPTS_MAX];
 	u32 n = 0;
@@ -147,7 +148,7 @@ int tcp_transmit(struct tcp_sock *tp, u32 seq, u32 len, u8 flags, u64 now)
 		n = tcp_put_ts(opt, tcp_ts(now, tp->ts_off), tp->ts_recent);
 	if (unlikely(tp->sack_ok && (tp->nr_runs || tp->dsack_ok)) && !(flags & TCPF_RST))
 		n += tcp_put_sack(tp, opt + n, n);
-	wnd = tcp_select_window(tp, false);
+	wnd = select_window(tp, false);
 	err = send_segment(tp, seq, len, flags | TCPF_ACK, opt, n, wnd,
 			   tp->mss + (tp->ts_ok ? 12 : 0) - n);
 	if (err) {
@@ -173,7 +174,7 @@ void tcp_send_ack(struct tcp_sock *tp, u64 now)
 {
 	if (tp->state == TCP_CLOSE || tp->state == TCP_SYN_SENT)
 		return;
-	if (tcp_transmit(tp, tp->snd_nxt, 0, 0, now)) {
+	if (transmit(tp, tp->snd_nxt, 0, 0, now)) {
 		tp->ack_now = false;
 		tp->ack_delayed = true;
 		tcp_deadline(tp, DL_DELACK, now + TCP_DELACK);
@@ -198,7 +199,7 @@ void tcp_ack_check(struct tcp_sock *tp, u64 now)
 
 void tcp_send_rst(struct tcp_sock *tp, u64 now)
 {
-	tcp_transmit(tp, tp->snd_nxt, 0, TCPF_RST, now);
+	transmit(tp, tp->snd_nxt, 0, TCPF_RST, now);
 }
 
 static u8 choose_wscale(const struct tcp_sock *tp)
@@ -231,18 +232,18 @@ void tcp_send_syn(struct tcp_sock *tp, u64 now)
 	tp->snd_nxt = tp->iss + 1;
 	tp->last_snd = now;
 	send_segment(tp, tp->iss, 0, TCPF_SYN | (reply ? TCPF_ACK : 0), opt, n,
-		     tcp_select_window(tp, true), 65535);
+		     select_window(tp, true), 65535);
 }
 
 /* Out of the window to the left: the peer must answer with an ACK (RFC 9293, 3.8.4, 3.8.6.1). */
 int tcp_probe_send(struct tcp_sock *tp, u64 now)
 {
-	return tcp_transmit(tp, tp->snd_una - 1, 0, 0, now);
+	return transmit(tp, tp->snd_una - 1, 0, 0, now);
 }
 
 int tcp_retransmit(struct tcp_sock *tp, struct tcp_seg *seg, u32 len, u64 now)
 {
-	u32 mss = tcp_cur_mss(tp), data = seg->end - seg->seq - !!(seg->flags & SEG_FIN);
+	u32 mss = cur_mss(tp), data = seg->end - seg->seq - !!(seg->flags & SEG_FIN);
 	bool first = seg->seq == tp->snd_una;
 	u8 flags = 0;
 	int err;
@@ -263,7 +264,7 @@ int tcp_retransmit(struct tcp_sock *tp, struct tcp_seg *seg, u32 len, u64 now)
 		flags |= TCPF_FIN;
 	if (seg->end == tp->snd_end || seg->flags & SEG_FIN)
 		flags |= TCPF_PSH;
-	err = tcp_transmit(tp, seg->seq, len, flags, now);
+	err = transmit(tp, seg->seq, len, flags, now);
 	if (err) {
 		send_failed(tp, now);
 		return err;
@@ -330,7 +331,7 @@ static u32 next_len(struct tcp_sock *tp, u32 data, u32 mss, bool force)
 static bool send_new(struct tcp_sock *tp, u64 now, bool force)
 {
 	u32 unsent = tp->snd_end - tp->snd_nxt, data = unsent - tp->fin_queued, len = 0;
-	u32 mss = tcp_cur_mss(tp), seqs;
+	u32 mss = cur_mss(tp), seqs;
 	struct tcp_seg *seg;
 	u8 flags = 0;
 
@@ -350,7 +351,7 @@ static bool send_new(struct tcp_sock *tp, u64 now, bool force)
 		flags &= ~TCPF_PSH;
 	seqs = len + !!(flags & TCPF_FIN);
 	seg = tcp_seg_add(tp, tp->snd_nxt, tp->snd_nxt + seqs, flags & TCPF_FIN ? SEG_FIN : 0, now);
-	if (!seg || tcp_transmit(tp, tp->snd_nxt, len, flags, now)) {
+	if (!seg || transmit(tp, tp->snd_nxt, len, flags, now)) {
 		if (seg)
 			tcp_seg_del(seg);
 		send_failed(tp, now);

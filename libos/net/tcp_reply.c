@@ -51,7 +51,8 @@ void tcp_reply_rst(const struct ip_info *ip, const struct tcp_seginfo *s)
 		.flags = TCPF_RST,
 	};
 
-	if (s->flags & TCPF_RST || ip->broadcast || netaddr_is_broadcast(&ip->src) || netaddr_is_any(&ip->src))
+	if (s->flags & TCPF_RST || ip->broadcast || netaddr_is_broadcast(&ip->src) ||
+	    netaddr_is_any(&ip->src))
 		return;
 	if (s->flags & TCPF_ACK) {
 		a.seq = s->ack;

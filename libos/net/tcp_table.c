@@ -54,7 +54,7 @@ static u64 addr_word(const struct netaddr *a, u32 i)
 }
 
 /* Keyed, so that nobody can choose ports that fall into one bucket. */
-u32 tcp_hash(const struct endpoint *l, const struct endpoint *r)
+static u32 pair_hash(const struct endpoint *l, const struct endpoint *r)
 {
 	u64 ports = (u64)l->port << 16 | r->port | (u64)l->addr.family << 32;
 	u64 h = mix(addr_word(&r->addr, 0) ^ hash_key[0], addr_word(&l->addr, 0) ^ hash_key[1]);
@@ -72,7 +72,7 @@ static bool same_ends(const struct tcp_hnode *n, const struct endpoint *l, const
 
 struct tcp_hnode *tcp_lookup(const struct endpoint *local, const struct endpoint *remote)
 {
-	u32 h = tcp_hash(local, remote);
+	u32 h = pair_hash(local, remote);
 	struct bucket *b = &table[h & (NR_BUCKETS - 1)];
 	struct tcp_hnode *n;
 
@@ -90,7 +90,7 @@ struct tcp_hnode *tcp_lookup(const struct endpoint *local, const struct endpoint
 
 int tcp_hash_insert(struct tcp_hnode *node)
 {
-	u32 h = tcp_hash(&node->local, &node->remote);
+	u32 h = pair_hash(&node->local, &node->remote);
 	struct bucket *b = &table[h & (NR_BUCKETS - 1)];
 	struct tcp_hnode *n;
 
@@ -228,7 +228,7 @@ struct tcp_sock *tcp_listen_lookup(const struct endpoint *local, const struct en
 	}
 	/* SO_REUSEPORT: connections are spread over the listeners by their hash */
 	if (nr > 1) {
-		u32 pick = (u64)tcp_hash(local, remote) * nr >> 32;
+		u32 pick = (u64)pair_hash(local, remote) * nr >> 32;
 
 		for (struct tcp_sock *tp = b->first; tp; tp = tp->lnext)
 			if (listen_score(tp, local) == score && !pick--) {
