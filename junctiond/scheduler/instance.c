@@ -454,6 +454,8 @@ void instance_detach(struct instance *in)
 
 	log_line(LOG_INFO, "instance", "detached", "name=%s id=%u rx=%llu tx=%llu", s->name, in->id,
 		 (unsigned long long)s->rx_packets, (unsigned long long)s->tx_packets);
+	if (in->control)
+		switch_last_words(in);
 	switch_remove(in);
 	backlog_forget(in);
 	for (unsigned i = nr_pending; i-- > 0;)

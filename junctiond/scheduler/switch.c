@@ -338,3 +338,13 @@ bool switch_from_instance(struct instance *in, uint64_t now)
 	in->next_tx = pair;
 	return any;
 }
+
+void switch_last_words(struct instance *in)
+{
+	uint64_t now = now_ns();
+
+	for (uint32_t i = 0; i < in->nr_pairs * NIC_RING_SIZE / BURST_PACKETS; i++)
+		if (!switch_from_instance(in, now))
+			break;
+	port_flush();
+}

@@ -21,6 +21,8 @@ void switch_mac(uint32_t addr, uint8_t mac[6]);
 
 /* Takes what is in its transmit rings, up to a burst in all. True if anything was. */
 bool switch_from_instance(struct instance *in, uint64_t now);
+/* The instance has ended: takes what it had left to send, at most what its rings hold. */
+void switch_last_words(struct instance *in);
 /* A frame that came from the uplink. Takes it over. */
 void switch_from_uplink(struct rte_mbuf *m);
 /* A frame from the uplink that fault injection has passed. Takes it over, until
