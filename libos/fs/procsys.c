@@ -143,6 +143,8 @@ static const struct pseudo_entry net_core[] = {
 	PTEXT("wmem_default", "212992\n"),
 	PTEXT("wmem_max", "4194304\n"),
 	PTEXT("netdev_max_backlog", "1000\n"),
+	PTEXT("optmem_max", "131072\n"),
+	PTEXT("max_skb_frags", "17\n"),
 	{.name = NULL},
 };
 static const struct pseudo_entry net_ipv4[] = {
@@ -153,6 +155,19 @@ static const struct pseudo_entry net_ipv4[] = {
 	PTEXT("tcp_max_syn_backlog", "1024\n"),
 	PTEXT("tcp_fin_timeout", "60\n"),
 	PTEXT("tcp_keepalive_time", "7200\n"),
+	PTEXT("tcp_keepalive_intvl", "75\n"),
+	PTEXT("tcp_keepalive_probes", "9\n"),
+	PTEXT("tcp_syn_retries", "6\n"),
+	PTEXT("tcp_syncookies", "1\n"),
+	PTEXT("tcp_fastopen", "0\n"),
+	PTEXT("tcp_sack", "1\n"),
+	PTEXT("tcp_timestamps", "1\n"),
+	PTEXT("tcp_window_scaling", "1\n"),
+	PTEXT("tcp_congestion_control", "cubic\n"),
+	PTEXT("tcp_available_congestion_control", "reno cubic\n"),
+	PTEXT("tcp_allowed_congestion_control", "reno cubic\n"),
+	PTEXT("ip_forward", "0\n"),
+	PTEXT("ip_nonlocal_bind", "0\n"),
 	{.name = NULL},
 };
 static const struct pseudo_entry net_unix[] = {PTEXT("max_dgram_qlen", "10\n"), {.name = NULL}};
@@ -168,14 +183,9 @@ const struct pseudo_entry proc_sys_dirs[] = {
 	PDIR("net", sys_net),	      {.name = NULL},
 };
 
-/* No TCP yet: its heading only. */
-#define SOCKET_HEAD                                                                                \
-	"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  "      \
-	"timeout inode\n"
-
 const struct pseudo_entry proc_net_files[] = {
 	PFILE("dev", procnet_dev),
-	PTEXT("tcp", SOCKET_HEAD),
+	PFILE("tcp", procnet_tcp),
 	PFILE("udp", procnet_udp),
 	PFILE("unix", procnet_unix),
 	PFILE("route", procnet_route),

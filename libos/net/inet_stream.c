@@ -14,6 +14,7 @@
 #include "libos/mm/alloc.h"
 #include "libos/mm/usercopy.h"
 #include "libos/net/inet.h"
+#include "libos/proc/proc.h"
 #include "libos/signal/signal.h"
 
 #define SIOCOUTQNSD 0x894b /* linux/sockios.h */
@@ -33,6 +34,10 @@ static struct inet_stream *stream_new(struct tcp_sock *tp, u16 family)
 	};
 	sock_common_init(&is->sock.c);
 	mutex_init(&is->read_lock);
+	spin_lock(tcp_lock(tp));
+	tcp_opts(tp)->ino = is->sock.c.ino;
+	tcp_opts(tp)->uid = current_proc()->cred.euid;
+	spin_unlock(tcp_lock(tp));
 	is->pmtudisc = IP_PMTUDISC_WANT;
 	is->tp = tp;
 	return is;

@@ -7,14 +7,16 @@
 #include "libos/fs/pseudo.h"
 #include "libos/lib/printf.h"
 #include "libos/net/ipv4.h"
+#include "libos/net/tcp.h"
 #include "libos/net/udp.h"
 
 #define LINE 127 /* some files are padded to lines of that length */
+#define TCP_LINE 149
 
 /* Ends the line that began at `from` of t. */
-static void pad_line(struct text *t, size_t from)
+static void pad_line(struct text *t, size_t from, size_t to)
 {
-	for (size_t n = t->len - from; n < LINE; n++)
+	for (size_t n = t->len - from; n < to; n++)
 		text_write(t, " ", 1);
 	text_write(t, "\n", 1);
 }
@@ -46,7 +48,7 @@ static void route_line(struct text *t, u32 dst, u32 gateway, u32 flags, u32 mask
 
 	text_printf(t, "%s\t%08X\t%08X\t%04X\t%d\t%u\t%d\t%08X\t%d\t%u\t%u", ipv4_conf.nif->name,
 		    shown(dst), shown(gateway), flags, 0, 0, 0, shown(mask), 0, 0, 0);
-	pad_line(t, from);
+	pad_line(t, from, LINE);
 }
 
 #define RTF_UP 1u
@@ -60,7 +62,7 @@ void procnet_route(struct text *t, const struct inode *i)
 
 	text_printf(t, "Iface\tDestination\tGateway "
 		       "\tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT");
-	pad_line(t, from);
+	pad_line(t, from, LINE);
 	if (!c->nif)
 		return;
 	if (c->gateway)
@@ -92,6 +94,11 @@ struct udp_table {
 	struct text *t;
 };
 
+struct tcp_table {
+	struct text *t;
+	u32 n; /* lines so far */
+};
+
 /* Under the bucket's lock, which keeps both ends as they are. */
 static void udp_line(struct udp_sock *u, void *arg)
 {
@@ -105,7 +112,7 @@ static void udp_line(struct udp_sock *u, void *arg)
 		u->local.port, shown(local), u->local.port, shown(remote), u->remote.port,
 		u->remote.addr.family ? 1 : 7, 0, READ_ONCE(u->rxq_bytes), 0, 0, 0, u->uid, 0,
 		u->sock.c.ino, READ_ONCE(u->refs) + 1, 0ul, READ_ONCE(u->drops));
-	pad_line(t, from);
+	pad_line(t, from, LINE);
 }
 
 void procnet_udp(struct text *t, const struct inode *i)
@@ -116,8 +123,36 @@ void procnet_udp(struct text *t, const struct inode *i)
 	text_printf(t, "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when "
 		       "retrnsmt   uid  "
 		       "timeout inode ref pointer drops");
-	pad_line(t, from);
+	pad_line(t, from, LINE);
 	udp_for_each(udp_line, &table);
+}
+
+/* Under the socket's lock. */
+static void tcp_line(struct tcp_sock *tp, void *arg)
+{
+	struct tcp_table *table = arg;
+	struct text *t = table->t;
+	struct endpoint l = tcp_local(tp), r = tcp_remote(tp);
+	size_t from = t->len;
+	u32 tx, rx;
+	u64 ino;
+
+	tcp_queues(tp, &tx, &rx, &ino);
+	text_printf(t, "%4u: %08X:%04X %08X:%04X %02X %08X:%08X %02X:%08X %08X %5u %8d %lu %d %016lx %d %d %d %d %d",
+		    table->n++, shown(ip4_of(&l.addr)), l.port, shown(ip4_of(&r.addr)), r.port,
+		    (u32)tcp_state(tp), tx, rx, 0, 0, 0, tcp_opts(tp)->uid, 0, ino, 1, 0ul, 20, 4, 0, 10, -1);
+	pad_line(t, from, TCP_LINE);
+}
+
+void procnet_tcp(struct text *t, const struct inode *i)
+{
+	struct tcp_table table = {t, 0};
+	size_t from = t->len;
+
+	text_printf(t, "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout "
+		       "inode");
+	pad_line(t, from, TCP_LINE);
+	tcp_for_each(tcp_line, &table);
 }
 
 void procnet_snmp(struct text *t, const struct inode *i)

@@ -14,6 +14,6 @@ void procnet_route(struct text *t, const struct inode *i);
 void procnet_arp(struct text *t, const struct inode *i);
 void procnet_udp(struct text *t, const struct inode *i);
 void procnet_snmp(struct text *t, const struct inode *i);
-void procnet_tcp(struct text *t, const struct inode *i); /* inet_stream.c */
+void procnet_tcp(struct text *t, const struct inode *i);
 
 #endif

@@ -55,6 +55,8 @@ struct tcp_opts {
 	u32 notsent_lowat; /* ~0: none */
 	u8 tos, ttl; /* 0: default 64 */
 	char congestion[16]; /* "cubic" or "reno" */
+	u64 ino; /* of the socket and its owner, for /proc/net/tcp */
+	u32 uid;
 };
 
 struct tcp_sock; /* tcp_internal.h: only tcp_*.c and the tests look inside */
@@ -127,6 +129,11 @@ int tcp_error_pending(struct tcp_sock *tp);
 u32 tcp_poll_mask(struct tcp_sock *tp);
 /* struct tcp_info (linux/tcp.h), as much of it as we know; returns its length. */
 u32 tcp_info(struct tcp_sock *tp, void *buf, u32 size);
+/*
+ * Bytes sent and not acknowledged, and to be read; of a listener the connections to accept. The
+ * socket's inode, 0: it has none any more. With the lock held, as in tcp_for_each().
+ */
+void tcp_queues(const struct tcp_sock *tp, u32 *tx, u32 *rx, u64 *ino);
 /* For /proc/net/tcp: fn for each socket, with its lock held. */
 void tcp_for_each(void (*fn)(struct tcp_sock *tp, void *arg), void *arg);
 

@@ -97,3 +97,12 @@ u32 tcp_info(struct tcp_sock *tp, void *buf, u32 size)
 	memcpy(buf, &i, size);
 	return size;
 }
+
+void tcp_queues(const struct tcp_sock *tp, u32 *tx, u32 *rx, u64 *ino)
+{
+	bool listens = tp->state == TCP_LISTEN;
+
+	*tx = listens ? 0 : tp->snd_end - tp->snd_una;
+	*rx = listens ? tp->nr_accept : (u32)tp->rq_bytes;
+	*ino = tp->orphan ? 0 : tp->opts.ino;
+}

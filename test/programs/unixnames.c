@@ -38,8 +38,8 @@ static socklen_t abstract(struct sockaddr_un *a, const char *name)
 {
 	memset(a, 0, sizeof(*a));
 	a->sun_family = AF_UNIX;
-	memcpy(a->sun_path + 1, name, strlen(name));
-	return HDR + 1 + strlen(name);
+	/* with the pid: the name space is that of the whole machine */
+	return HDR + 1 + snprintf(a->sun_path + 1, 50, "%s.%07d", name, getpid());
 }
 
 static void show_name(const char *what, int fd, int peer)
@@ -54,7 +54,7 @@ static void show_name(const char *what, int fd, int peer)
 	if (r)
 		say("%s: %s", what, t_errname(errno));
 	else if (len > HDR && !a.sun_path[0])
-		say("%s: len %u abstract \"%.*s\"", what, len, (int)(len - HDR - 1), a.sun_path + 1);
+		say("%s: len %u abstract \"%.7s\"", what, len, a.sun_path + 1);
 	else
 		say("%s: len %u family %d \"%.*s\"", what, len, a.sun_family, (int)(len > HDR ? len - HDR : 0),
 		    a.sun_path);
