@@ -6,12 +6,12 @@
  *   struct tcp_req   a connection that a listener has answered with SYN-ACK (tcp_listen.c)
  *   struct tcp_tw    what is left of one in TIME_WAIT (tcp_timewait.c)
  *
- * Lock order: listener -> connection -> TIME_WAIT list -> {table bucket, port bucket} -> timer heap, wait queue. Only
- * a child that nobody else knows yet is locked inside its listener's lock. ip_output() is called with
- * tp->lock held; loopback queues.
+ * Lock order: listener -> connection -> TIME_WAIT list -> {table bucket, port bucket} -> timer heap,
+ * wait queue. Only a child that nobody else knows yet is locked inside its listener's lock.
+ * ip_output() is called with tp->lock held; loopback queues.
  *
- * References: the socket's, the table's (while hashed), the accept queue's, the armed timer's, and those of
- * lookups.
+ * References: the socket's, the table's (while hashed), the accept queue's, the armed timer's, and
+ * those of lookups.
  *
  * Quantities of congestion control are bytes: cwnd, ssthresh, pipe. Times are ns of
  * CLOCK_MONOTONIC.
