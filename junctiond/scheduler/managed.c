@@ -178,7 +178,9 @@ static void look_wanted(struct cores_instance *ci, uint64_t now)
 
 void managed_want_rx(struct cores_instance *ci, uint32_t k, uint64_t now)
 {
-	want(ci, k, WANT_RX, now);
+	/* Not one that has never begun: it looks when it does. */
+	if (word_parked(word_read(ci->in->control, k)))
+		want(ci, k, WANT_RX, now);
 }
 
 bool managed_look(struct cores_instance *ci, uint64_t now)
@@ -275,9 +277,9 @@ static void core_parked(struct mcore *m, uint64_t now)
 	/* Packets that it was to look at before it was asked for its core; it does not look as it
 	 * leaves. */
 	if (cores_unseen(ci, k))
-		ci->kt[k].wants |= WANT_RX;
+		managed_want_rx(ci, k, now);
 	/* And what came between its parking and our seeing it. */
-	if (ci->kt[k].wants)
+	if (ci->kt[k].wants && word_parked(word_read(ci->in->control, k)))
 		want(ci, k, 0, now);
 	look_wanted(ci, now);
 }

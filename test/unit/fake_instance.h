@@ -27,6 +27,7 @@ enum fake_mode {
 	FAKE_BUSY,     /* computes for ever; gives the core back when asked and signalled */
 	FAKE_DEAF,     /* computes for ever, and hears nothing */
 	FAKE_LIAR,     /* computes for ever, its words say PARKED */
+	FAKE_ABSENT,   /* never begins */
 	FAKE_SCRIBBLE, /* writes random bytes over words and lines for ever */
 };
 
@@ -157,6 +158,8 @@ static void fake_child(struct fake *f)
 	pthread_t t;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (f->mode == FAKE_ABSENT)
+		pause();
 	fake_self = f;
 	sigaction(CTL_KICK_SIGNAL, &sa, NULL);
 	for (uint32_t k = 1; k < f->in.nr_pairs; k++)

@@ -136,16 +136,16 @@ Test(cores, adaptive_unseen_packets_bring_a_kick, .timeout = 60)
 	setup(false);
 	start(&f, 1, FAKE_BUSY, 1);
 	/* One may come for what was there before it was known. */
-	turn_for(SECOND / 100);
+	turn_for(SECOND / 4);
 	f.in.control->kthreads[0].rx_polls++;
-	turn_for(SECOND / 100);
+	turn_for(SECOND / 4);
 	f.shared->kicks = 0;
 	turn_for(SECOND / 10);
 	cr_expect_eq(f.shared->kicks, 0, "kicked though no packet came");
 	cores_rx(&f.in, 0, fake_now());
 	cr_expect(turn_until(f.shared->kicks > 0));
 	f.in.control->kthreads[0].rx_polls++;
-	turn_for(SECOND / 100);
+	turn_for(SECOND / 4);
 	uint32_t kicks = f.shared->kicks;
 
 	turn_for(SECOND / 10);
@@ -167,6 +167,22 @@ Test(cores, dedicated_serves_and_parks, .timeout = 60)
 	cr_expect(serve(&f, 500));
 	cr_expect(turn_until(f.stats.cores == 0));
 	cr_expect_gt(f.stats.core_ns, 0);
+	stop(&f);
+	teardown();
+}
+
+Test(cores, dedicated_one_that_never_begins_gets_no_core, .timeout = 60)
+{
+	struct fake f;
+
+	setup(true);
+	start(&f, 1, FAKE_ABSENT, 2);
+	cores_rx(&f.in, 0, fake_now());
+	turn_for(SECOND / 2);
+	cores_rx(&f.in, 1, fake_now());
+	turn_for(SECOND / 10);
+	cr_expect_eq(f.stats.core_ns, 0);
+	cr_expect_not(f.in.active, "still polled");
 	stop(&f);
 	teardown();
 }
@@ -317,7 +333,7 @@ Test(cores, dedicated_deaths, .timeout = 100)
 	setup(true);
 	start(&good, 1, FAKE_SERVE, 1);
 	for (uint32_t i = 0; i < 25; i++) {
-		start(&other, 2, i % 5, 1 + i % 3);
+		start(&other, 2, i % 6, 1 + i % 3);
 		turn_for(i * 100000);
 		fake_kill(&other);
 		turn_for(i * 50000);
