@@ -365,10 +365,10 @@ static void switch_to(struct kthread *kt, struct uthread *prev, struct uthread *
 		__builtin_ia32_wrfsbase64(next->fsbase);
 		if (next->rseq.uaddr)
 			uthread_set_work(next, UT_WORK_RSEQ);
-		if (READ_ONCE(kt->timers.first) < kt->kick_armed)
-			kthread_arm(kt, kt->timers.first);
 		if (READ_ONCE(kt->rq_len))
 			kthread_tick_on(kt);
+		/* A kick may have come for another reason before the slice ended: arm for that again. */
+		kthread_arm(kt, min(READ_ONCE(kt->timers.first), kt->slice_end));
 	}
 	next->kt = kt;
 	kt->current = next;
