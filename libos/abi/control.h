@@ -177,7 +177,8 @@ struct control_stats {
  * A word of 0 is that of a kthread never started: PARKED, generation 0. It waits in the loader's stub, and
  * enters the library OS when the word is no longer 0; only the library OS of kthread 0 may make
  * it so the first time, because that runs behind the filter. Managed, a kthread that enters parks first, and
- * raises `wanted` if it has work. The scheduler grants no word of generation 0.
+ * raises `wanted` if it has work (kthread 0 lets it in by PARKED, generation 1, which may be granted at once). The scheduler
+ * grants no word of generation 0. Kthread 0 runs from the start: its first word is RUNNING, generation 1.
  */
 enum ctl_kt_state { CTL_KT_PARKED, CTL_KT_GRANTED, CTL_KT_RUNNING, CTL_KT_SPINNING };
 #define CTL_KT_STATE_MASK 7u
@@ -205,6 +206,10 @@ _Static_assert(sizeof(struct ctl_kthread) == 64, "one cache line a kthread");
 /*
  * Written by the instance: TCP ports in the order in which it first listened on them, on an address that others
  * reach; then `count`, then the doorbell of the supervisor. More than there is room for are not told.
+ *
+ * Who clears `managed` then grants every parked kthread of a generation above 0: one may have read 1 and be on its
+ * way into a wait that has no end. `preempt` counts only while managed is set. Kicks only wake kthreads that are not
+ * managed; a managed one that is parked raises `wanted` and rings for what the kick was about.
  */
 #define CTL_MAX_PORTS 15
 struct ctl_listen {
