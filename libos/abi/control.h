@@ -202,14 +202,14 @@ _Static_assert(sizeof(struct ctl_kthread) == 64, "one cache line a kthread");
  * Managed: kthreads run only when the scheduler grants them a core. They park without a timeout of their
  * own (the scheduler wakes them at next_timer) and do not wake each other: they raise `wanted` and the
  * doorbell of the NIC instead. Unmanaged: the host schedules; they park with a timeout and wake each other.
- */
-/*
- * Written by the instance: TCP ports in the order in which it first listened on them, on an address that others
- * reach; then `count`, then the doorbell of the supervisor. More than there is room for are not told.
  *
  * Who clears `managed` then grants every parked kthread of a generation above 0: one may have read 1 and be on its
  * way into a wait that has no end. `preempt` counts only while managed is set. Kicks only wake kthreads that are not
  * managed; a managed one that is parked raises `wanted` and rings for what the kick was about.
+ */
+/*
+ * Written by the instance: TCP ports in the order in which it first listened on them, on an address that others
+ * reach; then `count`, then the doorbell of the supervisor. More than there is room for are not told.
  */
 #define CTL_MAX_PORTS 15
 struct ctl_listen {
