@@ -512,6 +512,42 @@ Test(tcp_loss, lost_tail_is_found_by_a_probe_before_the_rto)
 	end_test();
 }
 
+Test(tcp_loss, spurious_timeout_is_undone)
+{
+	passive(FULL, 100);
+	sock_send(9880);
+	for (u32 i = 0; i < 10; i++)
+		expectf(". %u:%u(988) ack 1", 1 + 988 * i, 989 + 988 * i);
+	advance_ms(1000); /* a delay, and timeouts */
+	wire_drop();
+	cr_assert_leq(info().tcpi_snd_cwnd, 3);
+	/* acknowledges what was sent first, as its echo says (RFC 3522) */
+	inject(". 1:1(0) ack 989 win 65535 <ts 200 ecr *>");
+	wire_drop();
+	inject(". 1:1(0) ack 9881 win 65535 <ts 200 ecr *>");
+	cr_assert_geq(info().tcpi_snd_cwnd, 10);
+	expect_quiet(5000);
+	end_test();
+}
+
+Test(tcp_loss, spurious_fast_retransmit_is_undone)
+{
+	passive(SACK, 100);
+	sock_send(10000);
+	expect_data(0, 10);
+	advance_ms(100);
+	inject(". 1:1(0) ack 1 win 65535 <sack 1001:5001>");
+	expect(". 1:1001(1000) ack 1");
+	wire_drop();
+	inject(". 1:1(0) ack 5001 win 65535"); /* it was only late */
+	inject(". 1:1(0) ack 5001 win 65535 <sack 1:1001>"); /* and came twice: D-SACK (RFC 3708) */
+	inject(". 1:1(0) ack 10001 win 65535");
+	cr_assert_geq(info().tcpi_snd_cwnd, 10, "%u", info().tcpi_snd_cwnd);
+	wire_drop();
+	expect_quiet(5000);
+	end_test();
+}
+
 Test(tcp_loss, impossible_sack_blocks_do_no_harm)
 {
 	passive(SACK, 100);

@@ -150,6 +150,8 @@ Test(tcp_open, wrong_reset_does_not_end_a_half_open_connection)
 	inject("S 0:0(0) win 65535 <mss 1000>");
 	expect("S. 0:0(0) ack 1");
 	inject("R 100000:100000(0)");
+	inject("R 2:2(0)"); /* in the window: perhaps an answer, no end */
+	wire_drop();
 	inject(". 1:1(0) ack 1 win 65535");
 	F->tp = tcp_accept(listener);
 	cr_assert_not_null(F->tp);
