@@ -159,7 +159,7 @@ def load(server, *clients):
 MB = 1_000_000
 
 
-def transfer(net, how, megabytes, name, inside_listens=True, timeout=300):
+def transfer(net, how, megabytes, name, inside_listens=True, timeout=150):
     """`how` is the instance's part: send, recv or both. Linux has the other one."""
     other = {"send": "recv", "recv": "send", "both": "both"}[how]
     size, seed = str(megabytes * MB), str(random.Random(name).randrange(1 << 32))
@@ -216,7 +216,7 @@ def transfer_fault(name, how):
     def func(ctx):
         fault, megabytes = FAULTS[name]
         with Network(ctx, fault="seed=7," + fault) as net:
-            transfer(net, how, megabytes, f"{name} {how} {megabytes} MB", timeout=600)
+            transfer(net, how, megabytes, f"{name} {how} {megabytes} MB", timeout=150)
 
     return func
 

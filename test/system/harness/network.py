@@ -200,6 +200,8 @@ class Network:
     def _start_scheduler(self):
         argv = ["ip", "netns", "exec", self.ns, os.path.join(self.ctx.build, "bin", "junction-scheduler"),
                 "--uplink", "tap:jt0", "--socket", self.socket, "--net", NET, "--gateway", GATEWAY, *self.options]
+        with contextlib.suppress(FileNotFoundError): # of a run that was killed
+            os.unlink(self.socket)
         with open(self.log, "wb") as f:
             self.scheduler = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=f, stderr=f,
                                               start_new_session=True)
