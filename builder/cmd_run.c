@@ -9,6 +9,7 @@
 
 #include "builder/cmd.h"
 #include "builder/keys.h"
+#include "builder/launch.h"
 #include "builder/run_net.h"
 #include "builder/spec.h"
 #include "builder/store.h"
@@ -203,50 +204,6 @@ static int parse(int argc, char **argv, struct options *o, struct err *e)
 	return 0;
 }
 
-static bool same_name(const char *a, const char *b)
-{
-	size_t len = strchrnul(a, '=') - a;
-
-	return !strncmp(a, b, len) && b[len] == '=';
-}
-
-/* The image's environment, overridden and extended by ours, where a later one wins. */
-static char **make_env(const struct jimg_record *rec, const struct options *o)
-{
-	char **env = calloc(rec->env.count + o->nr_env + 1, sizeof(*env));
-	size_t nr = 0;
-
-	for (uint32_t i = 0; env && i < rec->env.count + (uint32_t)o->nr_env; i++) {
-		char *s = i < rec->env.count ? (char *)store_record_string(rec, rec->env, i)
-					     : o->env[i - rec->env.count];
-		size_t at = 0;
-
-		while (at < nr && !same_name(env[at], s))
-			at++;
-		env[at] = s;
-		nr += at == nr;
-	}
-	return env;
-}
-
-/* argv[0] is the program's path, as a shell would have found it. */
-static char **make_argv(const struct jimg_record *rec, const struct options *o)
-{
-	size_t count = rec->args.count, nr = 0;
-	char **argv;
-
-	if (o->args)
-		for (count = 0; o->args[count]; count++)
-			;
-	argv = calloc(count + 2, sizeof(*argv));
-	if (!argv)
-		return NULL;
-	argv[nr++] = (char *)store_record_string(rec, rec->entry, 0);
-	for (size_t i = 0; i < count; i++)
-		argv[nr++] = o->args ? o->args[i] : (char *)store_record_string(rec, rec->args, i);
-	return argv;
-}
-
 static const char *base_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -289,8 +246,8 @@ int cmd_run(int argc, char **argv, struct err *e)
 	cfg.image_fd = image.fd;
 	cfg.header = image.header;
 	cfg.record = image.record;
-	cfg.argv = make_argv(image.record, &o);
-	cfg.envp = make_env(image.record, &o);
+	cfg.argv = launch_argv(image.record, o.args);
+	cfg.envp = launch_env(image.record, o.env, o.nr_env);
 	if (!cfg.argv || !cfg.envp) {
 		err_set(e, "out of memory");
 		return CMD_FAILED;

@@ -33,41 +33,13 @@
 
 #define RACY_NS 20000000ull
 
-static int map_entry(int fd, struct store_image *out)
-{
-	const struct jstore_header *h;
-	struct stat st;
-
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size < (off_t)(2 * JUNCTION_PAGE_SIZE))
-		return -1;
-	/* Ours alone: nobody else could have written it. */
-	if ((st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 022))
-		return -1;
-	h = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-	if (h == MAP_FAILED)
-		return -1;
-	if (h->magic != JSTORE_MAGIC || h->version != JIMG_VERSION || h->file_size != (uint64_t)st.st_size ||
-	    h->nr_segments > JSTORE_MAX_SEGMENTS ||
-	    !range_inside(h->record.off, h->record.len, h->file_size) ||
-	    h->record.len < sizeof(struct jimg_record) ||
-	    !range_inside(h->rootfs.off, h->rootfs.len, h->file_size)) {
-		munmap((void *)h, st.st_size);
-		return -1;
-	}
-	out->fd = fd;
-	out->size = st.st_size;
-	out->header = h;
-	out->record = (const struct jimg_record *)((const char *)h + h->record.off);
-	return 0;
-}
-
 static int open_entry(const char *path, struct store_image *out)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return -1;
-	if (map_entry(fd, out)) {
+	if (store_map(fd, out)) {
 		close(fd);
 		return -1;
 	}
@@ -182,7 +154,7 @@ static int unpack_to_memfd(const struct image *img, struct store_image *out, str
 		close(fd);
 		return -1;
 	}
-	if (map_entry(ro, out)) {
+	if (store_map(ro, out)) {
 		close(ro);
 		return err_set(e, "%s: cannot map the unpacked image", img->name);
 	}
@@ -266,7 +238,7 @@ static void use_kept(const char *dir, struct store_image *out)
 	fd = keeper_ask(dir, hex);
 	if (fd < 0)
 		return;
-	if (map_entry(fd, &kept)) {
+	if (store_map(fd, &kept)) {
 		close(fd);
 		return;
 	}
@@ -308,16 +280,6 @@ void store_wait_settled(const char *jimg)
 		nanosleep(&pause, NULL);
 }
 
-void store_close_image(struct store_image *img)
-{
-	if (img->header)
-		munmap((void *)img->header, img->size);
-	if (img->fd >= 0)
-		close(img->fd);
-	memset(img, 0, sizeof(*img));
-	img->fd = -1;
-}
-
 int store_memfd(const struct store_image *img, struct err *e)
 {
 	int fd = memfd_create("junction-image", MFD_CLOEXEC | MFD_ALLOW_SEALING), ro;
@@ -340,15 +302,4 @@ int store_memfd(const struct store_image *img, struct err *e)
 	if (ro < 0)
 		close(fd);
 	return ro;
-}
-
-const char *store_record_string(const struct jimg_record *rec, struct jrec_strings list, uint32_t i)
-{
-	const char *s = (const char *)rec + list.off;
-
-	if (i >= list.count)
-		return NULL;
-	while (i--)
-		s += strlen(s) + 1;
-	return s;
 }

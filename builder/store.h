@@ -39,6 +39,13 @@ struct store_image {
  */
 int store_open_image(const char *jimg, const uint8_t *key, struct store_image *out, struct err *e);
 
+/*
+ * Maps the unpacked image that fd holds (an entry of the store, or a sealed memfd of one), after a look at its
+ * owner and its header: what they say of the rest was verified when it was unpacked. Fills *out, which then owns
+ * the descriptor. -1: not such a file; the descriptor stays the caller's.
+ */
+int store_map(int fd, struct store_image *out);
+
 /* Unmaps and closes; harmless on a zeroed or already closed struct whose fd is -1. */
 void store_close_image(struct store_image *img);
 

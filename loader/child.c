@@ -7,7 +7,7 @@
  *
  *   1. maps and the empty root need nothing from the caller, and run while it writes the id maps;
  *   2. the identity changes next, because that clears the parent-death signal and the dumpable flag;
- *   3. capabilities go, then the parent-death signal is set, then the caller is seen to be alive:
+ *   3. capabilities go, then (unless it is detached) the parent-death signal is set, then the caller is seen to be alive:
  *      in this order there is no moment in which it can die unnoticed;
  *   4. kthreads are made after their own attributes (identity, capabilities, signal mask) are final,
  *      and before the filter, which is installed on all of them at once and is the last call of all.
@@ -271,6 +271,8 @@ static void tie_to_parent(const struct loader_plan *plan)
 {
 	struct pollfd p = {.fd = plan->go_read};
 
+	if (plan->cfg->detached)
+		return;
 	step(plan, LOADER_STEP_DEATHSIG);
 	check(plan, RAW(prctl, PR_SET_PDEATHSIG, SIGKILL));
 	step(plan, LOADER_STEP_PARENT_DIED);

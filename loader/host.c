@@ -43,7 +43,12 @@ static bool try_fsgsbase(void)
 
 int loader_probe_cpu(struct loader_error *err)
 {
-	if (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT || try_fsgsbase())
+	static bool good;
+
+	if (good)
+		return 0;
+	good = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT || try_fsgsbase();
+	if (good)
 		return 0;
 	return loader_fail(err, "the host does not let programs use the FSGSBASE instructions; use a "
 				"processor that has them and Linux 5.9 or later without nofsgsbase");
@@ -74,15 +79,20 @@ int loader_probe_clock(struct loader_error *err)
 {
 	static const char path[] = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
 	static const char *const good[] = {"tsc", "kvm-clock", "hyperv_clocksource_tsc_page"};
+	static bool is_good; /* it hardly ever changes, and never for the better */
 	char name[64];
 
+	if (is_good)
+		return 0;
 	/* Without sysfs there is no telling; all common machines have a good one. */
 	if (read_file(path, name, sizeof(name)) <= 0)
 		return 0;
 	name[strcspn(name, "\n")] = '\0';
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
-		if (!strcmp(name, good[i]))
+		if (!strcmp(name, good[i])) {
+			is_good = true;
 			return 0;
+		}
 	return loader_fail(err,
 			   "the host's clock source is %s, which programs cannot read without a system "
 			   "call; use a machine with a stable TSC, or boot with clocksource=tsc",
@@ -95,9 +105,12 @@ int loader_probe_clock(struct loader_error *err)
  */
 int loader_find_vdso(struct control_boot *boot, struct loader_error *err)
 {
+	static uint64_t start, end; /* of a process they do not change */
 	char maps[16384];
-	uint64_t vdso = getauxval(AT_SYSINFO_EHDR), start = 0, end = 0;
+	uint64_t vdso = getauxval(AT_SYSINFO_EHDR);
 
+	if (end)
+		goto found;
 	if (!vdso)
 		return loader_fail(err, "the host gives programs no vDSO; boot without vdso=0");
 	if (read_file("/proc/self/maps", maps, sizeof(maps)) <= 0)
@@ -123,8 +136,11 @@ int loader_find_vdso(struct control_boot *boot, struct loader_error *err)
 		if (vdso >= from && vdso < to)
 			break;
 	}
-	if (!start || vdso < start || vdso >= end)
+	if (!start || vdso < start || vdso >= end) {
+		start = end = 0;
 		return loader_fail(err, "no vDSO in /proc/self/maps, although the kernel announced one");
+	}
+found:
 	boot->host_vdso = vdso;
 	boot->host_vdso_start = start;
 	boot->host_vdso_end = end;

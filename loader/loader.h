@@ -28,6 +28,13 @@ struct loader_error {
 	char text[512]; /* what is wrong; what to do. No newline */
 };
 
+/* A file that is not of the image, such as a secret: made at boot, with the folders above it. */
+struct loader_file {
+	const char *path; /* absolute */
+	const void *data;
+	uint32_t len, mode; /* bytes; permission bits */
+};
+
 struct loader_config {
 	int image_fd; /* the unpacked image, opened read-only */
 	const struct jstore_header *header; /* its page 0 */
@@ -47,6 +54,13 @@ struct loader_config {
 	 */
 	int nic_fd;
 	struct ctl_net net; /* region_size 0: no network but loopback */
+	const struct loader_file *files;
+	uint32_t nr_files;
+	/*
+	 * The instance outlives the process that starts it. Whoever minds it then needs `pidfd` and `control_fd`
+	 * of it. Only while it is being started does it die with its starter.
+	 */
+	bool detached;
 };
 
 /* Shared with the child until it enters the libOS, which unmaps it. */
@@ -57,7 +71,7 @@ struct loader_instance {
 	int pidfd;
 	int arena_fd, shm_fd; /* memfds, for accounting */
 	int control_fd; /* memfd of `control`, for whoever else must see it (the scheduler's START) */
-	int go_write; /* the child sees by its closing that its starter has died */
+	int go_write; /* the child sees by its closing that its starter has died; -1: detached */
 	struct control *control; /* CTL_SIZE bytes; everything in it may be hostile */
 	struct loader_report *report;
 	uint64_t spawned_ns; /* CLOCK_MONOTONIC when the child had all that it needs */
@@ -67,8 +81,8 @@ struct loader_instance {
  * Starts an instance. Returns 0 with `inst` filled, or -1 with one line in `err` and nothing left
  * behind. On success the caller reaps inst->pid and gives back the rest with loader_release().
  *
- * The instance is killed when the thread that called this ends: call it from a thread that lives as
- * long as the instance may. SIGCHLD is sent to the caller when it dies.
+ * Unless it is detached, the instance is killed when the thread that called this ends: call it from a thread
+ * that lives as long as the instance may. SIGCHLD is sent to the caller when it dies.
  */
 int loader_spawn(const struct loader_config *cfg, struct loader_instance *inst,
 		 struct loader_error *err);

@@ -3,6 +3,12 @@
  */
 #include "loader/ring.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 _Static_assert((CTL_RING_SIZE & (CTL_RING_SIZE - 1)) == 0, "indices wrap at a power of two");
 
 void ring_init(struct ring_end *r, struct control *control, enum ctl_ring_id id)
@@ -53,4 +59,27 @@ void ring_produce(struct ring_end *r, uint32_t len)
 {
 	r->index += len;
 	__atomic_store_n(&r->shared->head, r->index, __ATOMIC_SEQ_CST);
+}
+
+void ring_wake(uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+void ring_kick(struct control *control, int pidfd)
+{
+	int saved = errno;
+
+	if (__atomic_load_n(&control->state, __ATOMIC_SEQ_CST) == CTL_RUNNING)
+		syscall(SYS_pidfd_send_signal, pidfd, CTL_KICK_SIGNAL, NULL, 0);
+	errno = saved;
+}
+
+bool ring_signal(struct control *control, int pidfd, int sig)
+{
+	uint64_t bit = 1ull << (sig - 1);
+	bool taken = !(__atomic_fetch_or(&control->host_signals, bit, __ATOMIC_SEQ_CST) & bit);
+
+	ring_kick(control, pidfd);
+	return taken;
 }

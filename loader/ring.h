@@ -39,4 +39,13 @@ bool ring_consume(struct ring_end *r, uint32_t len);
 /* Producer: publishes `len` bytes. */
 void ring_produce(struct ring_end *r, uint32_t len);
 
+/* Wakes whoever waits for a word of the control region. */
+void ring_wake(uint32_t *word);
+
+/* Kicks the instance, if it is ready for kicks; may be called from signal handlers. */
+void ring_kick(struct control *control, int pidfd);
+
+/* Hands a signal to the program. False: it has not taken the one before yet. May be called from signal handlers. */
+bool ring_signal(struct control *control, int pidfd, int sig);
+
 #endif

@@ -104,6 +104,31 @@ bad:
 	return loader_fail(err, "the library OS in the image does not fit this loader; rebuild the image");
 }
 
+/* The files that come with the instance, behind the strings; control.h has the format. */
+static int put_files(struct control *control, const struct loader_config *cfg, char *base, size_t used,
+		     struct loader_error *err)
+{
+	for (uint32_t i = 0; i < cfg->nr_files; i++) {
+		const struct loader_file *f = &cfg->files[i];
+		const uint32_t head[2] = {f->mode, f->len};
+		size_t name = strlen(f->path) + 1, room = CTL_ARGS_MAX - used;
+
+		if (f->path[0] != '/')
+			return loader_fail(err, "file %s: not an absolute path", f->path);
+		if (room < sizeof(head) || name > room - sizeof(head) || f->len > room - sizeof(head) - name)
+			return loader_fail(err, "arguments, environment and files are longer than %lu KiB",
+					   CTL_ARGS_MAX >> 10);
+		memcpy(base + used, f->path, name);
+		memcpy(base + used + name, head, sizeof(head));
+		if (f->len)
+			memcpy(base + used + name + sizeof(head), f->data, f->len);
+		used += name + sizeof(head) + f->len;
+	}
+	control->boot.nr_files = cfg->nr_files;
+	control->boot.args_len = used;
+	return 0;
+}
+
 /* argv, then envp, NUL-terminated, into the control region. */
 static int put_args(struct control *control, const struct loader_config *cfg, struct loader_error *err)
 {
@@ -129,8 +154,7 @@ static int put_args(struct control *control, const struct loader_config *cfg, st
 		else
 			control->boot.argc = count;
 	}
-	control->boot.args_len = used;
-	return 0;
+	return put_files(control, cfg, base, used, err);
 }
 
 static int fill_boot(struct control *control, const struct loader_plan *plan, struct loader_error *err)
@@ -361,6 +385,8 @@ int loader_spawn(const struct loader_config *cfg, struct loader_instance *inst,
 	inst->shm_fd = plan.shm_fd;
 	inst->control_fd = plan.control_fd;
 	close_fd(&plan.go_read);
+	if (cfg->detached)
+		close_fd(&plan.go_write);
 	inst->go_write = plan.go_write;
 	return 0;
 

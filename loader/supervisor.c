@@ -26,6 +26,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "loader/ending.h"
 #include "loader/internal.h"
 #include "loader/supervisor_io.h"
 #include "loader/supervisor_report.h"
@@ -52,10 +53,10 @@ static struct {
 
 static void forward(int sig)
 {
-	uint64_t bit = 1ull << (sig - 1), now = loader_now_ns();
+	uint64_t now = loader_now_ns();
 	bool fatal = sig == SIGINT || sig == SIGTERM || sig == SIGQUIT || sig == SIGHUP;
 
-	if (__atomic_fetch_or(&shared.control->host_signals, bit, __ATOMIC_SEQ_CST) & bit) {
+	if (!ring_signal(shared.control, shared.pidfd, sig)) {
 		if (fatal && now - shared.sent_ns[sig] > PATIENCE_NS) {
 			shared.killed_for = sig;
 			syscall(SYS_pidfd_send_signal, shared.pidfd, SIGKILL, NULL, 0);
@@ -63,7 +64,6 @@ static void forward(int sig)
 	} else {
 		shared.sent_ns[sig] = now;
 	}
-	sio_kick(shared.control, shared.pidfd);
 }
 
 static void on_signal(int sig)
@@ -353,12 +353,15 @@ static int finish(const struct loader_instance *inst, const struct sio *io, enum
 		  int wstatus, const struct supervisor_streams *streams,
 		  const struct supervisor_options *opt, struct loader_error *err)
 {
-	uint32_t state = __atomic_load_n(&inst->control->state, __ATOMIC_SEQ_CST);
-	uint32_t status = __atomic_load_n(&inst->control->exit_status, __ATOMIC_SEQ_CST);
+	struct loader_error why = {};
+	struct loader_ending end;
 	int lost;
 
-	if (loader_explain(inst, wstatus, err))
+	loader_ended(inst, wstatus, &end, &why);
+	if (end.how == LOADER_NOT_STARTED) {
+		*err = why;
 		return cannot_start(err, opt->name);
+	}
 	if (verdict == VERDICT_MEMORY) {
 		loader_fail(err, "%s: out of memory, more than %llu MiB in use; raise --memory", opt->name,
 			    (unsigned long long)opt->memory_limit >> 20);
@@ -370,8 +373,6 @@ static int finish(const struct loader_instance *inst, const struct sio *io, enum
 		return SUPERVISOR_FAILED;
 	}
 	if (verdict == VERDICT_NETWORK) {
-		struct loader_error why = {};
-
 		opt->net.lost(opt->net.arg, &why);
 		loader_fail(err, "%s: %s", opt->name, why.text);
 		return SUPERVISOR_FAILED;
@@ -381,39 +382,22 @@ static int finish(const struct loader_instance *inst, const struct sio *io, enum
 			    (int)shared.killed_for, strsignal(shared.killed_for));
 		return 128 + shared.killed_for;
 	}
-	if (state == CTL_PANIC) {
-		loader_fail(err, "%s: the library OS stopped on an error of its own; what it said stands "
-				 "above, --strace shows what led to it", opt->name);
-		return SUPERVISOR_FAILED;
+	switch (end.how) {
+	case LOADER_EXITED:
+		break;
+	case LOADER_SIGNALED:
+		return 256 + end.value % 65;
+	default:
+		loader_fail(err, "%s: %s", opt->name, why.text);
+		return end.how == LOADER_BROKEN ? SUPERVISOR_FAILED : 128 + end.value;
 	}
-	if (WIFSIGNALED(wstatus) && state != CTL_EXITED) {
-		int sig = WTERMSIG(wstatus);
-
-		if (sig == SIGSYS)
-			loader_fail(err, "%s: killed, it made a host system call that is not allowed",
-				    opt->name);
-		else if (sig == SIGKILL)
-			loader_fail(err, "%s: killed from outside (by a user, or the host has no memory "
-					 "left)", opt->name);
-		else
-			loader_fail(err, "%s: the library OS died of signal %d (%s)", opt->name, sig,
-				    strsignal(sig));
-		return sig == SIGSYS || sig == SIGKILL ? 128 + sig : SUPERVISOR_FAILED;
-	}
-	if (state != CTL_EXITED) {
-		loader_fail(err, "%s: the library OS ended without an exit status", opt->name);
-		return SUPERVISOR_FAILED;
-	}
-	if (status & 0x7f)
-		return 256 + (status & 0x7f) % 65;
-	status = status >> 8 & 0xff;
 	/* A program that failed may have said so itself; one that succeeded did not know. */
 	lost = lost_output(io, streams);
-	if (lost && !status) {
+	if (lost && !end.value) {
 		loader_fail(err, "%s: output was lost: %s", opt->name, strerror(lost));
 		return 1;
 	}
-	return status;
+	return end.value;
 }
 
 int supervisor_run(struct loader_config *cfg, const struct supervisor_streams *streams,

@@ -10,28 +10,12 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define POLLER_STACK 65536
-
-static void futex_wake(uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-}
-
-void sio_kick(struct control *control, int pidfd)
-{
-	int saved = errno;
-
-	if (__atomic_load_n(&control->state, __ATOMIC_SEQ_CST) == CTL_RUNNING)
-		syscall(SYS_pidfd_send_signal, pidfd, CTL_KICK_SIGNAL, NULL, 0);
-	errno = saved;
-}
 
 void sio_init(struct sio *io, struct loader_instance *inst, const struct supervisor_streams *streams)
 {
@@ -80,7 +64,7 @@ static void *poller_main(void *arg)
 		if (fired) {
 			__atomic_fetch_and(&io->poller_request, ~fired, __ATOMIC_SEQ_CST);
 			__atomic_fetch_add(&io->control->doorbell, 1, __ATOMIC_SEQ_CST);
-			futex_wake(&io->control->doorbell);
+			ring_wake(&io->control->doorbell);
 		}
 	}
 	return NULL;
@@ -145,8 +129,8 @@ static void consumed(struct sio *io, struct sio_stream *s, uint32_t len)
 {
 	if (!ring_consume(&s->ring, len))
 		return;
-	futex_wake(&s->ring.shared->tail);
-	sio_kick(io->control, io->pidfd);
+	ring_wake(&s->ring.shared->tail);
+	ring_kick(io->control, io->pidfd);
 }
 
 /*
@@ -251,20 +235,20 @@ static int pump_in(struct sio *io)
 			__atomic_store_n(&io->in.shared->producer_closed, 1, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&c->stdin_poll, 0, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&c->stdin_ready, 1, __ATOMIC_SEQ_CST);
-		futex_wake(&c->stdin_ready);
+		ring_wake(&c->stdin_ready);
 		moved = 1;
 	}
 	if (want > room)
 		want = room;
 	if (want && answer_read(io, want)) {
 		__atomic_store_n(&c->stdin_want, 0, __ATOMIC_SEQ_CST);
-		futex_wake(&io->in.shared->head);
+		ring_wake(&io->in.shared->head);
 		moved = 1;
 	} else if (want) {
 		ask_poller(io, SIO_POLL_STDIN); /* another reader was faster */
 	}
 	if (moved)
-		sio_kick(c, io->pidfd);
+		ring_kick(c, io->pidfd);
 	return moved;
 }
 

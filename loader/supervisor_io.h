@@ -52,7 +52,4 @@ bool sio_has_output(const struct sio *io);
 /* The instance is dead: writes out what is left in the rings, waiting as long as the readers need. */
 void sio_drain(struct sio *io);
 
-/* Kicks the instance, if it is ready for kicks; may be called from signal handlers. */
-void sio_kick(struct control *control, int pidfd);
-
 #endif

@@ -34,7 +34,7 @@
 #endif
 
 #define MAX_SLOTS 127u /* FUTEX_WAITV_MAX, less the control word */
-#define MAX_WAITERS SSTATS_MAX_INSTANCES
+#define MAX_WAITERS DOORBELL_MAX
 #define WINDOW_NS 1000000u
 #define RINGS_A_WINDOW 64u
 
@@ -57,8 +57,8 @@ struct waiter {
 
 static struct waiter *waiters[MAX_WAITERS];
 static unsigned nr_waiters, capacity;
-static struct instance *owners[SSTATS_MAX_INSTANCES]; /* polling thread only */
-static uint64_t bits[SSTATS_MAX_INSTANCES / 64];
+static void *owners[DOORBELL_MAX]; /* polling thread only */
+static uint64_t bits[DOORBELL_MAX / 64];
 static uint32_t rung, asleep;
 static int event_fd = -1;
 
@@ -190,10 +190,8 @@ static struct waiter *waiter_start(void)
 	return w;
 }
 
-int doorbell_add(struct instance *in)
+int doorbell_add(uint32_t id, uint32_t *word, void *owner)
 {
-	uint8_t *block = (uint8_t *)in->region + NIC_QUEUE_OFF(NIC_DOORBELL_QUEUE) + NIC_EVENT_OFF;
-	uint32_t *word = &((struct nic_events *)block)->doorbell;
 	struct waiter *w = NULL;
 
 	for (unsigned i = 0; i < nr_waiters && !w; i++)
@@ -202,26 +200,26 @@ int doorbell_add(struct instance *in)
 	if (!w)
 		w = waiter_start();
 	if (!w) {
-		log_line(LOG_ERROR, "doorbell", "no thread for another doorbell", "id=%u", in->id);
+		log_line(LOG_ERROR, "doorbell", "no thread for another doorbell", "id=%u", id);
 		return -1;
 	}
-	owners[in->id - 1] = in;
+	owners[id - 1] = owner;
 	pthread_mutex_lock(&w->lock);
 	/* Not what the word is now: a ring before this moment counts. */
-	w->slots[w->n++] = (struct slot){.word = word, .id = in->id, .seen = 0};
+	w->slots[w->n++] = (struct slot){.word = word, .id = id, .seen = 0};
 	changed(w);
 	pthread_mutex_unlock(&w->lock);
 	return 0;
 }
 
-void doorbell_remove(struct instance *in)
+void doorbell_remove(uint32_t id)
 {
-	owners[in->id - 1] = NULL;
+	owners[id - 1] = NULL;
 	for (unsigned i = 0; i < nr_waiters; i++) {
 		struct waiter *w = waiters[i];
 
 		for (unsigned k = 0; k < w->n; k++) {
-			if (w->slots[k].id != in->id)
+			if (w->slots[k].id != id)
 				continue;
 			pthread_mutex_lock(&w->lock);
 			if (capacity == 1)
@@ -229,8 +227,7 @@ void doorbell_remove(struct instance *in)
 			w->slots[k] = w->slots[--w->n];
 			changed(w);
 			pthread_mutex_unlock(&w->lock);
-			__atomic_fetch_and(&bits[(in->id - 1) / 64], ~(1ull << ((in->id - 1) % 64)),
-					   __ATOMIC_RELAXED);
+			__atomic_fetch_and(&bits[(id - 1) / 64], ~(1ull << ((id - 1) % 64)), __ATOMIC_RELAXED);
 			return;
 		}
 	}
@@ -241,20 +238,20 @@ bool doorbell_rung(void)
 	return __atomic_load_n(&rung, __ATOMIC_RELAXED);
 }
 
-void doorbell_take(void (*fn)(struct instance *in))
+void doorbell_take(void (*fn)(void *owner))
 {
 	if (!__atomic_exchange_n(&rung, 0, __ATOMIC_SEQ_CST))
 		return;
-	for (uint32_t i = 0; i < SSTATS_MAX_INSTANCES / 64; i++) {
+	for (uint32_t i = 0; i < DOORBELL_MAX / 64; i++) {
 		uint64_t set = __atomic_load_n(&bits[i], __ATOMIC_RELAXED);
 
 		if (set)
 			set = __atomic_exchange_n(&bits[i], 0, __ATOMIC_RELAXED);
 		for (; set; set &= set - 1) {
-			struct instance *in = owners[64 * i + (uint32_t)__builtin_ctzll(set)];
+			void *owner = owners[64 * i + (uint32_t)__builtin_ctzll(set)];
 
-			if (in)
-				fn(in);
+			if (owner)
+				fn(owner);
 		}
 	}
 }

@@ -407,6 +407,13 @@ static struct control *map_control(int fd, char *err)
 	return map;
 }
 
+static uint32_t *doorbell_word(struct instance *in)
+{
+	uint8_t *block = (uint8_t *)in->region + NIC_QUEUE_OFF(NIC_DOORBELL_QUEUE) + NIC_EVENT_OFF;
+
+	return &((struct nic_events *)block)->doorbell;
+}
+
 int instance_start(struct instance *in, int control_fd, int pidfd, char *err)
 {
 	uint64_t now = now_ns();
@@ -439,7 +446,7 @@ int instance_start(struct instance *in, int control_fd, int pidfd, char *err)
 	}
 	close(control_fd);
 	in->stats->pid = pid;
-	doorbell_add(in);
+	doorbell_add(in->id, doorbell_word(in), in);
 	if (!find_tids(in))
 		pending[nr_pending++] = (struct pending){
 			in, now + FIND_TIDS_NS, now + FIND_TIDS_EVERY_NS, FIND_TIDS_EVERY_NS};
@@ -462,7 +469,7 @@ void instance_detach(struct instance *in)
 		if (pending[i].in == in)
 			pending[i] = pending[--nr_pending];
 	if (in->control) {
-		doorbell_remove(in);
+		doorbell_remove(in->id);
 		cores_detach(in);
 		loop_forget(in);
 		munmap(in->control, CTL_SIZE);

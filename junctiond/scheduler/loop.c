@@ -103,8 +103,10 @@ void loop_stop(void)
 	stopping = true;
 }
 
-static void on_doorbell(struct instance *in)
+static void on_doorbell(void *owner)
 {
+	struct instance *in = owner;
+
 	loop_activate(in);
 	cores_doorbell(in, now_ns());
 }

@@ -4,6 +4,7 @@
 #include <linux/mman.h>
 
 #include "libos/abi/image.h"
+#include "libos/fs/bootfile.h"
 #include "libos/fs/file.h"
 #include "libos/lib/printf.h"
 #include "libos/lib/random.h"
@@ -124,8 +125,15 @@ static void init_main(void *arg)
 	char **envp = string_vector(&strings, ctl->boot.envc);
 	const char *workdir = ctl->boot.workdir[0] ? ctl->boot.workdir : record_string(r, r->workdir);
 	const char *entry = record_string(r, r->entry);
+	const char *failed;
 	int err;
 
+	if (ctl->boot.nr_files) {
+		err = bootfiles_create(strings, (char *)LIBOS_CONTROL_BASE + CTL_ARGS_OFF + ctl->boot.args_len,
+				       ctl->boot.nr_files, &failed);
+		if (err)
+			boot_fail(failed, err);
+	}
 	if (workdir[0]) {
 		err = vfs_set_cwd(workdir);
 		if (err)

@@ -28,7 +28,7 @@ static int begin_setattr(struct inode *i)
 
 /* mode */
 
-static int inode_chmod(struct inode *i, u32 mode)
+int inode_chmod(struct inode *i, u32 mode)
 {
 	int err;
 

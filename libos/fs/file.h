@@ -106,6 +106,8 @@ void fdtable_destroy(struct fdtable *t);
 
 /* vfs, called at boot: mounts image, overlay, /proc, /dev, /sys; sets root and cwd of init_proc. */
 int vfs_init(void);
+/* Makes the directories that path (in libOS memory) names, where they are missing: 0755 less the umask. 0 or -errno. */
+int vfs_make_path(const char *path);
 /* Working directory of init_proc at boot; path in libOS memory. 0 or -errno. */
 int vfs_set_cwd(const char *path);
 /* In-kernel open for exec; file with a reference or err_ptr. Follows symlinks from init_proc's

@@ -101,8 +101,7 @@ int vfs_init(void)
 	return err;
 }
 
-/* Makes the directories that path names, where they are missing. */
-static int make_path(const char *path)
+int vfs_make_path(const char *path)
 {
 	size_t len = strlen(path);
 	char *p = kstrdup(path);
@@ -132,7 +131,7 @@ int vfs_set_cwd(const char *path)
 	int err = path_lookup(AT_FDCWD, path, WALK_FOLLOW | WALK_DIRECTORY, &d, NULL);
 
 	if (err == -ENOENT) {
-		err = make_path(path);
+		err = vfs_make_path(path);
 		if (!err)
 			err = path_lookup(AT_FDCWD, path, WALK_FOLLOW | WALK_DIRECTORY, &d, NULL);
 	}

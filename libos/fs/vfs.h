@@ -206,6 +206,8 @@ bool fs_capable(int cap);
 bool in_group(u32 gid);
 /* Owner of inode, or may act as such (CAP_FOWNER). */
 bool inode_owner_or_capable(const struct inode *inode);
+/* chmod(2): 0 or -errno. */
+int inode_chmod(struct inode *inode, u32 mode);
 
 /* mount.c */
 extern struct super *root_super;

@@ -4,9 +4,7 @@
 #include <linux/fcntl.h>
 
 #include "libos/abi/control.h"
-#include "libos/fs/file.h"
-#include "libos/fs/iov.h"
-#include "libos/fs/vfs.h"
+#include "libos/fs/bootfile.h"
 #include "libos/lib/printf.h"
 #include "libos/lib/string.h"
 #include "libos/net/inet.h"
@@ -26,37 +24,16 @@ static const char *addr_text(const struct ctl_addr *a, char *buf, size_t size)
 	return buf;
 }
 
-static void put(const char *path, int flags, char *text)
-{
-	struct file *f = file_open(path, O_WRONLY | O_CREAT | flags, 0644);
-	struct iov_iter it;
-	ssize_t n = -1;
-
-	if (is_err(f)) {
-		klog("net", "warn: %s cannot be written: error %ld", path, -ptr_err(f));
-		return;
-	}
-	if (f->ops->write) {
-		u64 pos = flags & O_APPEND && f->inode ? f->inode->size : 0;
-
-		iov_iter_kernel(&it, text, strlen(text));
-		n = f->ops->write(f, &it, &pos);
-	}
-	if (n != (ssize_t)strlen(text))
-		klog("net", "warn: %s cannot be written: error %zd", path, -n);
-	file_put(f);
-}
-
 void net_etc_files(const struct control_boot *b)
 {
 	char addr[64], text[192];
 
 	if (b->net.dns.family) {
 		snprintf(text, sizeof(text), "nameserver %s\n", addr_text(&b->net.dns, addr, sizeof(addr)));
-		put("/etc/resolv.conf", O_TRUNC, text);
+		bootfile_put("/etc/resolv.conf", O_TRUNC, text, strlen(text));
 	}
 	if (b->net.addr.family && b->hostname[0]) {
 		snprintf(text, sizeof(text), "%s\t%s\n", addr_text(&b->net.addr, addr, sizeof(addr)), b->hostname);
-		put("/etc/hosts", O_APPEND, text);
+		bootfile_put("/etc/hosts", O_APPEND, text, strlen(text));
 	}
 }

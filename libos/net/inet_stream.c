@@ -9,11 +9,13 @@
 #include <linux/eventpoll.h>
 #include <linux/in.h>
 
+#include "libos/abi/control.h"
 #include "libos/fs/vfs.h"
 #include "libos/lib/string.h"
 #include "libos/mm/alloc.h"
 #include "libos/mm/usercopy.h"
 #include "libos/net/inet.h"
+#include "libos/platform/log.h"
 #include "libos/proc/proc.h"
 #include "libos/signal/signal.h"
 
@@ -177,17 +179,44 @@ static int inet_stream_connect(struct socket *s, const void *addr, u32 len, bool
 	return 0;
 }
 
+/* Tells whoever started the instance (ctl_listen), the first time that others can reach the port. */
+static void announce_port(const struct endpoint *local)
+{
+	static spinlock_t lock;
+	struct control *ctl = (struct control *)LIBOS_CONTROL_BASE;
+	struct ctl_listen *l = &ctl->listen;
+	u16 n, i = 0;
+
+	if (netaddr_is_loopback(&local->addr))
+		return;
+	spin_lock(&lock);
+	n = min(l->count, (u16)CTL_MAX_PORTS);
+	while (i < n && l->ports[i] != local->port)
+		i++;
+	if (i == n && n < CTL_MAX_PORTS) {
+		l->ports[n] = local->port;
+		__atomic_store_n(&l->count, (u16)(n + 1), __ATOMIC_RELEASE);
+	}
+	spin_unlock(&lock);
+	if (i == n && n < CTL_MAX_PORTS)
+		ring_doorbell();
+}
+
 static int inet_stream_listen(struct socket *s, int backlog)
 {
 	struct inet_stream *is = stream_of(s);
+	struct endpoint local;
 	int err;
 
 	if (READ_ONCE(is->state) != STREAM_UNCONNECTED)
 		return -EINVAL;
 	err = tcp_listen(is->tp, backlog);
-	if (!err)
-		WRITE_ONCE(s->c.listening, 1);
-	return err;
+	if (err)
+		return err;
+	WRITE_ONCE(s->c.listening, 1);
+	local = tcp_local(is->tp);
+	announce_port(&local);
+	return 0;
 }
 
 static struct socket *inet_stream_accept(struct socket *s, bool nonblock)
