@@ -11,8 +11,13 @@
  *   LIST   -> an INSTANCE for each, then END
  *   events, at any time: LISTENING (a port accepts), EXITED (status, reason)
  *
+ * After a LIST events wait until END was sent; a client that connects while there are instances, or ends that were
+ * not told, hears of events only once it has sent LIST. An instance that has ended is not listed. A malformed packet
+ * is answered with ERROR and the end of the connection; what cannot be done, with ERROR (`request`, `instance`). STOP
+ * and ADOPT have no other answer than ERROR.
+ *
  * What an instance needs to live on when the zygote dies is given to junctiond with STARTED and INSTANCE, and comes
- * back to a new zygote with ADOPT: fds pidfd, control memfd, NIC region memfd, scheduler connection (in this order).
+ * back to a new zygote with ADOPT, the message as INSTANCE or STARTED had it (type and request apart): fds pidfd, control memfd, NIC region memfd, scheduler connection (in this order).
  */
 #ifndef JUNCTIOND_ZYGOTE_PROTOCOL_H
 #define JUNCTIOND_ZYGOTE_PROTOCOL_H
@@ -46,14 +51,17 @@ struct zy_msg {
 	uint64_t instance; /* junctiond's number of it; never used twice */
 	uint32_t nr_kthreads; /* START: 0: what the image says */
 	uint32_t guaranteed_cores;
-	uint64_t memory; /* bytes; 0: what the image says */
+	uint64_t memory; /* limit, bytes; START 0: what the image says, and if that is 0: none */
 	struct ctl_addr addr; /* START: wish, family 0: any; STARTED, INSTANCE: what it got */
 	int32_t pid; /* STARTED, INSTANCE */
 	uint32_t wstatus; /* EXITED: as of wait(2) */
-	uint32_t port; /* LISTENING; INSTANCE: the first that it listens on, 0: none */
-	uint32_t grace_ms; /* STOP */
+	uint32_t port; /* LISTENING: each that it listens on, once; INSTANCE: the first, 0: none */
+	uint32_t grace_ms; /* STOP; 0: SIGKILL at once */
 	uint32_t nr_args, nr_env, nr_files; /* START: strings in `text`, see below */
-	/* CLOCK_MONOTONIC ns: asked for, NIC attached, process cloned, first instruction, port accepts */
+	/*
+	 * CLOCK_MONOTONIC ns: asked for (START: may be set by junctiond), NIC attached, process cloned, first
+	 * instruction, port accepts. The last two are known only from LISTENING or INSTANCE on.
+	 */
 	uint64_t asked_ns, attached_ns, cloned_ns, first_ns, listening_ns;
 	uint64_t memory_used, cpu_ns;
 	char name[ZY_NAME_MAX]; /* function.namespace; names the log too */
