@@ -27,7 +27,7 @@ _Static_assert(sizeof(struct kthread) == 320, "KTHREAD_SIZE in entry.S");
 _Static_assert(NR_SYSCALLS == 512, "entry.S");
 
 u8 idle_stacks[CTL_MAX_KTHREADS][IDLE_STACK_SIZE] __attribute__((aligned(4096), section(".bss.stacks")));
-static struct uthread idle_uthreads[CTL_MAX_KTHREADS];
+static struct uthread idle_uthreads[CTL_MAX_KTHREADS] __cold_data;
 static struct control *const ctl = (struct control *)LIBOS_CONTROL_BASE;
 
 extern const char __arena_start[], __bss_hot_start[], __bss_hot_end[];

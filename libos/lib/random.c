@@ -35,7 +35,7 @@ static struct {
 	u32 generation;
 	u8 key[KEY_LEN];
 } root;
-static struct pool pools[NR_POOLS];
+static struct pool pools[NR_POOLS] __cold_data;
 
 /* As memset, but never optimised away. */
 static void wipe(void *p, size_t n)

@@ -42,6 +42,9 @@ typedef long loff_t;
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
+/* Zero at first, and mostly never touched: kept apart from what every start writes (libos.ld). */
+#define __cold_data __attribute__((section(".bss.cold")))
+
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))

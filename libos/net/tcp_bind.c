@@ -16,11 +16,11 @@
 static struct {
 	spinlock_t lock;
 	struct tcp_port *first;
-} ports[NR_PORT_BUCKETS];
+} ports[NR_PORT_BUCKETS] __cold_data;
 static u64 taken[65536 / 64]; /* a bit for each port that anybody holds; under the bucket's lock,
 				 read without */
 
-static u32 nr_strict[65536]; /* of those, the ones that were not chosen by connect(); the same */
+static u32 nr_strict[65536] __cold_data; /* of those, the ones that were not chosen by connect(); the same */
 #define WALK_MAX 64u	     /* more holders than this are not looked at one by one */
 
 #define bucket_of(port) (&ports[(port) & (NR_PORT_BUCKETS - 1)])
