@@ -79,7 +79,7 @@ static void fill_arena(const struct loader_plan *plan, const struct jstore_segme
 {
 	uint64_t from = s->off, left = s->file_len;
 
-	if (!left)
+	if (!left || plan->arena_filled)
 		return;
 	check(plan, RAW(lseek, plan->arena_fd, s->vaddr - LIBOS_ARENA_BASE, SEEK_SET));
 	while (left) {

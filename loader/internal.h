@@ -81,6 +81,7 @@ struct loader_plan {
 	int last_fd; /* CTL_FD_NIC, or without a network CTL_FD_SHM: the highest descriptor that it has */
 	int control_fd, arena_fd, shm_fd;
 	int go_read, go_write; /* one byte: the id maps are written and the boot record is complete */
+	bool arena_filled; /* the image is in the arena already */
 	bool set_identity; /* become LOADER_INNER_ID; else the only mapped id is ours already */
 };
 
@@ -89,6 +90,9 @@ struct loader_plan {
 
 /* child.c: the child's side. Never returns. */
 _Noreturn void loader_child(const struct loader_plan *plan);
+
+/* spawn.c: a memfd of fixed size: nobody can make the other side fault by shrinking it. -1 with errno. */
+int loader_memfd(const char *name, uint64_t size);
 
 /* host.c: what the host offers. 0, or -1 with a line in err. */
 int loader_probe_cpu(struct loader_error *err);

@@ -35,6 +35,13 @@ struct loader_file {
 	uint32_t len, mode; /* bytes; permission bits */
 };
 
+/* An arena made ahead of time, for one start of one image. fd -1: none. */
+struct loader_arena {
+	int fd;
+	uint64_t size;
+	uint8_t root[JIMG_HASH_LEN]; /* of the image */
+};
+
 struct loader_config {
 	int image_fd; /* the unpacked image, opened read-only */
 	const struct jstore_header *header; /* its page 0 */
@@ -61,6 +68,7 @@ struct loader_config {
 	 * of it. Only while it is being started does it die with its starter.
 	 */
 	bool detached;
+	struct loader_arena *arena; /* NULL, or taken (fd -1 then) if it fits image and memory limit */
 };
 
 /* Shared with the child until it enters the libOS, which unmaps it. */
@@ -95,6 +103,14 @@ bool loader_explain(const struct loader_instance *inst, int wstatus, struct load
 
 /* Unmaps and closes. The process must have been reaped. */
 void loader_release(struct loader_instance *inst);
+
+/*
+ * Makes the arena of a later start of the image ahead of time, as `like`, an instance of the same image and memory
+ * limit, uses its own. -1: not possible now. What *a held before is closed.
+ */
+int loader_arena_prepare(struct loader_arena *a, const struct jstore_header *h, int image_fd,
+			 const struct loader_instance *like);
+void loader_arena_drop(struct loader_arena *a);
 
 /* Bytes that the instance holds now: its private pages, arena and shm. 0: cannot be read. */
 uint64_t loader_memory_used(const struct loader_instance *inst);

@@ -49,8 +49,7 @@ uint32_t loader_default_kthreads(uint32_t wanted, uint32_t max)
 	return n < 1 ? 1 : n > CTL_MAX_KTHREADS ? CTL_MAX_KTHREADS : n;
 }
 
-/* A memfd of fixed size: nobody can make the other side fault by shrinking it. Returns -1 with errno. */
-static int make_memfd(const char *name, uint64_t size)
+int loader_memfd(const char *name, uint64_t size)
 {
 	int fd, saved;
 
@@ -311,6 +310,19 @@ static uint64_t region_size(uint64_t limit, uint64_t max)
 	return limit < MIN_REGION ? MIN_REGION : limit > max ? max : limit;
 }
 
+/* The arena made ahead, if it is one for this start. */
+static bool take_arena(struct loader_plan *plan)
+{
+	struct loader_arena *a = plan->cfg->arena;
+
+	if (!a || a->fd == -1 || a->size != plan->arena_size ||
+	    memcmp(a->root, plan->cfg->header->root, sizeof(a->root)))
+		return false;
+	plan->arena_fd = a->fd;
+	*a = (struct loader_arena){.fd = -1};
+	return true;
+}
+
 int loader_spawn(const struct loader_config *cfg, struct loader_instance *inst,
 		 struct loader_error *err)
 {
@@ -343,9 +355,11 @@ int loader_spawn(const struct loader_config *cfg, struct loader_instance *inst,
 
 	plan.arena_size = region_size(limit, LIBOS_ARENA_MAX);
 	plan.shm_size = region_size(limit, LIBOS_SHM_MAX);
-	plan.control_fd = make_memfd("junction-control", CTL_SIZE);
-	plan.arena_fd = make_memfd("junction-arena", plan.arena_size);
-	plan.shm_fd = make_memfd("junction-shm", plan.shm_size);
+	plan.control_fd = loader_memfd("junction-control", CTL_SIZE);
+	plan.arena_filled = take_arena(&plan);
+	if (!plan.arena_filled)
+		plan.arena_fd = loader_memfd("junction-arena", plan.arena_size);
+	plan.shm_fd = loader_memfd("junction-shm", plan.shm_size);
 	if (plan.control_fd == -1 || plan.arena_fd == -1 || plan.shm_fd == -1 ||
 	    pipe2(go, O_CLOEXEC) == -1) {
 		loader_fail(err, "cannot make shared memory: %s%s", strerror(errno),

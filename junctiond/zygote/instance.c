@@ -215,15 +215,18 @@ static void look_at_ports(struct instance *in)
 {
 	struct ctl_listen *l = &in->proc.control->listen;
 	uint16_t n = __atomic_load_n(&l->count, __ATOMIC_ACQUIRE);
+	bool first = !in->about.listening_ns;
 
 	if (n > CTL_MAX_PORTS || n <= in->nr_ports)
 		return;
-	if (!in->about.listening_ns)
+	if (first)
 		in->about.listening_ns = loader_now_ns();
 	for (; in->nr_ports < n; in->nr_ports++)
 		in->ports[in->nr_ports] = __atomic_load_n(&l->ports[in->nr_ports], __ATOMIC_RELAXED);
 	in->about.port = in->ports[0];
 	client_tell(in);
+	if (first)
+		start_learn(in);
 }
 
 void instance_rang(void *owner)

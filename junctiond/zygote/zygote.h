@@ -90,6 +90,8 @@ bool instance_stop_all(uint32_t grace_ms);
 struct instance *start_instance(const struct zy_msg *msg, char *text, int image_fd, struct loader_error *err);
 /* Prepares what the next start needs. */
 void start_prepare(void);
+/* The instance has come so far that the next start can be prepared after it, if it was the last that was started. */
+void start_learn(const struct instance *in);
 /* msg->name is FUNCTION.NAMESPACE, and both are fit to be names of files. */
 bool name_is_good(const char *name);
 

@@ -406,6 +406,20 @@ def scheduler_killed(ctx):
         same("again", w.end(3)[0], 0)
 
 
+def prepared(ctx):
+    """The second instance of an image starts in an arena made ahead; other limits and images do not take it."""
+    with World(ctx) as w:
+        for n, memory in enumerate((64 << 20, 64 << 20, 64 << 20, 1 << 30, 64 << 20), 1):
+            w.start(n, "listen", "8080", "say", f"i am {n}", "sleep", "100", memory=memory)
+            w.client.wait(LISTENING, instance=n)
+        for n in range(1, 6):
+            eventually(f"log of {n}", lambda n=n: w.zygote.lines(n) == [(b"stdout", f"i am {n}".encode())])
+        w.client.stop(2)
+        w.end(2)
+        w.client.send(Message(STATS, instance=3, request=1))
+        need("alive", w.client.wait(STATS, request=1).memory_used > 100000)
+
+
 def stops_all(ctx):
     with World(ctx) as w:
         pids = [w.start(n, "sleep", "100").pid for n in range(1, 6)]
@@ -459,6 +473,6 @@ def options(ctx):
 
 
 def cases(build):
-    tests = [lifecycle, ends, wishes, logs, many, bad_messages, events_wait, zygote_killed, scheduler_killed, stops_all,
-             nothing_left, options]
+    tests = [lifecycle, ends, wishes, logs, many, bad_messages, events_wait, zygote_killed, scheduler_killed, prepared,
+             stops_all, nothing_left, options]
     return [Case(f"zygote/{t.__name__}", t) for t in tests]
