@@ -27,6 +27,7 @@
 #include "junctiond/scheduler/loop.h"
 #include "junctiond/scheduler/port.h"
 #include "junctiond/scheduler/protocol.h"
+#include "junctiond/scheduler/rights.h"
 #include "junctiond/scheduler/stats_memory.h"
 
 #define MAX_CLIENTS (SSTATS_MAX_INSTANCES + 64) /* readers of the statistics too */
@@ -229,28 +230,10 @@ static ssize_t receive(int sock, struct sched_msg *msg, int fds[MAX_FDS], bool *
 			    .msg_control = u.buf,
 			    .msg_controllen = sizeof(u.buf)};
 	ssize_t n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	int nr = 0;
 
-	for (int i = 0; i < MAX_FDS; i++)
-		fds[i] = -1;
 	if (n < 0)
-		return n;
-	for (struct cmsghdr *cm = CMSG_FIRSTHDR(&mh); cm; cm = CMSG_NXTHDR(&mh, cm)) {
-		size_t count;
-
-		if (cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS)
-			continue;
-		count = (cm->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(cm) + i * sizeof(int), sizeof(int));
-			if (nr < MAX_FDS)
-				fds[nr++] = fd;
-			else
-				close(fd);
-		}
-	}
+		mh.msg_controllen = 0;
+	rights_take(&mh, fds, MAX_FDS);
 	*cut = mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC);
 	return n;
 }

@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "junctiond/scheduler/rights.h"
 #include "junctiond/zygote/zygote.h"
 #include "loader/internal.h"
 
@@ -295,28 +296,6 @@ static void handle(struct zy_msg *msg, char *text, int fds[MAX_FDS])
 	}
 }
 
-static void take_fds(struct msghdr *mh, int fds[MAX_FDS])
-{
-	int nr = 0;
-
-	for (struct cmsghdr *cm = CMSG_FIRSTHDR(mh); cm; cm = CMSG_NXTHDR(mh, cm)) {
-		size_t count;
-
-		if (cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS)
-			continue;
-		count = (cm->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(cm) + i * sizeof(int), sizeof(int));
-			if (nr < MAX_FDS)
-				fds[nr++] = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
 /* One message. False: there was none. */
 static bool serve(void)
 {
@@ -337,9 +316,7 @@ static bool serve(void)
 		drop_client();
 		return false;
 	}
-	for (int i = 0; i < MAX_FDS; i++)
-		fds[i] = -1;
-	take_fds(&mh, fds);
+	rights_take(&mh, fds, MAX_FDS);
 	if (n < (ssize_t)sizeof(*msg) || mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || msg->magic != ZY_MAGIC ||
 	    (size_t)n - sizeof(*msg) != msg->text_len || memchr(msg->name, '\0', sizeof(msg->name)) == NULL) {
 		refuse(NULL, "not a message of this version of the protocol; is it the same junction?");
