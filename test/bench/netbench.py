@@ -67,6 +67,7 @@ class Stack(contextlib.ExitStack):
 
 class Containers:
     name = "containers"
+    client = []  # before the client's command
 
     def __init__(self, stack, work, programs):
         self.stack, self.work = stack, work
@@ -113,6 +114,8 @@ class Instances:
     def __init__(self, stack, work, programs, junction, scheduler, mode):
         self.stack, self.work, self.junction, self.programs = stack, work, junction, programs
         self.name = f"instances, {mode}"
+        # a client beside the polling thread would take turns with it
+        self.client = ["taskset", "-c", "1"] if mode == "dedicated" else []
         self.address = INSTANCES
         self.socket = os.path.join(work, f"{mode}.sock")
         tap = {"adaptive": "jt0", "dedicated": "jt1"}[mode]
@@ -180,7 +183,7 @@ def http(side, work, rounds, rates, seconds):
         runs = []
         for _ in range(rounds):
             before = busy_seconds()
-            r = json.loads(sh(*in_hub(os.path.join(work, "openloop"), side.address["a"], "8080", "/", str(rate),
+            r = json.loads(sh(*in_hub(*side.client, os.path.join(work, "openloop"), side.address["a"], "8080", "/", str(rate),
                                       str(seconds), str(connections))))
             r["cpu_us_per_request"] = (busy_seconds() - before - r["client_cpu_s"]) / max(r["requests"], 1) * 1e6
             runs.append(r)
@@ -194,7 +197,7 @@ def redis(side, work, rounds):
     runs = {}
     for _ in range(rounds):
         before = busy_seconds()
-        csv = sh(*in_hub("redis-benchmark", "-h", side.address["a"], "-t", "set,get", "-n", "100000", "-c", "16", "--csv"))
+        csv = sh(*in_hub(*side.client, "redis-benchmark", "-h", side.address["a"], "-t", "set,get", "-n", "100000", "-c", "16", "--csv"))
         for line in csv.splitlines()[1:]:
             f = [x.strip('"') for x in line.split(",")]
             runs.setdefault(f[0], []).append({"requests_per_s": float(f[1]), "p50_ms": float(f[4]), "p99_ms": float(f[6])})
