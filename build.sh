@@ -9,7 +9,7 @@ packages="meson ninja-build pkg-config gcc g++ python3 libelf-dev zlib1g-dev lib
  libclang-rt-14-dev libdpdk-dev"
 test_packages="golang-go rustc coreutils grep sed gawk sqlite3 jq xz-utils gzip bzip2 zstd openssl perl
  bc file diffutils findutils binutils util-linux
- redis-server redis-tools memcached nginx-light wrk hey iproute2 tcpdump curl wget media-types"
+ redis-server redis-tools memcached nginx-light wrk hey iproute2 tcpdump curl wget media-types runc"
 
 # Debian's own tools, whatever else a machine has earlier in PATH.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
@@ -32,8 +32,14 @@ $p
 		exit 1
 	}
 	apt-get update -q
+	# Servers that the tests pack into images shall not start as services of this machine.
+	policy=/usr/sbin/policy-rc.d
+	if [ -e "$policy" ]; then policy=; else printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"; fi
+	ret=0
 	# shellcheck disable=SC2086
-	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing || ret=$?
+	[ -z "$policy" ] || rm -f "$policy"
+	return $ret
 }
 
 build() {
