@@ -37,11 +37,13 @@
  * in hindsight. But where the host has no core to spare, a spinner keeps away the very process that
  * it waits for. So the time is halved whenever nothing came, and is back at its most once a park
  * turns out to have been shorter than that. Managed, the core is ours until another asks for it,
- * and the scheduler sees that we only spin.
+ * and the scheduler sees that we only spin; but where it had to ask, others live on this core too, and
+ * to ask and be heard costs them about a us: then parks come at once for a while.
  */
 #define SPIN_MAX KTHREAD_SPIN_FIRST /* about 20 us */
 #define SPIN_MIN 2500u
 #define SPIN_MANAGED 125000u
+#define NO_SPIN_PARKS 64u /* parks without spinning, after a spinner was asked for its core */
 #define SPIN_LOCAL 2000u /* looks at siblings' run queues where there is no NIC */
 
 #define SI_TIMER (-2) /* asm-generic/siginfo.h */
@@ -290,7 +292,11 @@ static void siblings_timers(struct kthread *kt)
 /* How long to spin, in cycles; 0: not at all. */
 static u64 spin_limit(struct kthread *kt)
 {
-	return !net_has_nic() ? 0 : sched_managed() ? SPIN_MANAGED : kt->spin;
+	if (!net_has_nic())
+		return 0;
+	if (sched_managed())
+		return kt->no_spin ? 0 : SPIN_MANAGED;
+	return kt->spin;
 }
 
 noreturn void idle_loop(struct kthread *kt)
@@ -304,6 +310,8 @@ noreturn void idle_loop(struct kthread *kt)
 
 		kthread_poll(kt);
 		if (preempt_asked(kt)) {
+			if (since && spin_limit(kt))
+				kt->no_spin = NO_SPIN_PARKS;
 			spin_end(kt);
 			/* A kthread never parks with packets to this host itself; siblings see to
 			 * the others. */
@@ -344,6 +352,8 @@ noreturn void idle_loop(struct kthread *kt)
 			continue;
 		}
 		park(kt, false);
+		if (kt->no_spin)
+			kt->no_spin--;
 		since = looks = 0;
 	}
 }

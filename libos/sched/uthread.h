@@ -76,6 +76,7 @@ struct kthread {
 	u64 polled; /* TSC at the last net_poll() */
 	u32 spin; /* cycles to spin before parking */
 	bool polling; /* in net_poll() */
+	u8 no_spin; /* parks yet to come without spinning first */
 } cacheline_aligned;
 _Static_assert(offsetof(struct kthread, work) == 40, "entry.S");
 _Static_assert(offsetof(struct kthread, vdso_clock_gettime) == 48, "vdso.S");
