@@ -5,8 +5,8 @@
     netns jnb-c1: 10.201.0.11   jnb-c2: 10.201.0.12        scheduler -- queue pairs -- instances 10.202.0.11, .12
                    (runc)               (runc)
 
-The client of HTTP and redis runs in jnb-hub for both; the ping-pong's client runs in a container or an
-instance of its own. Rounds alternate between the two sides, so that what else the machine does hits both.
+The client of HTTP and redis runs in jnb-hub for both, where each packet to or from an instance costs a system call
+on the tap; with "client inside", and for ping-pong and bulk, it runs in a container or an instance of its own. Rounds alternate between the two sides, so that what else the machine does hits both.
 """
 import contextlib
 import json
@@ -174,7 +174,23 @@ def bulk(side, work, rounds):
     return {"mb_per_s": statistics.median(r["mb_per_s"] for r in runs)}
 
 
-def http(side, work, rounds, rates, seconds):
+def outside(side, work, name, args):
+    """The client on Linux: its output."""
+    exe = os.path.join(work, name) if os.path.exists(os.path.join(work, name)) else name
+    return sh(*in_hub(*side.client, exe, *args))
+
+
+def between(side, work, name, args):
+    """The client in a container, or an instance, of its own."""
+    exe = os.path.join(work, name) if os.path.exists(os.path.join(work, name)) else "/usr/bin/" + name
+    p = side.start("b", [exe, *args], output=True)
+    out, _ = p.communicate(timeout=120)
+    if p.returncode:
+        raise SystemExit(f"bench: {name} in {side.name}: exit status {p.returncode}")
+    return out.decode()
+
+
+def http(side, work, rounds, rates, seconds, client=outside):
     side.start("a", ["/usr/sbin/nginx", "-c", os.path.join(work, "nginx.conf")] if side.name == "containers" else
                ["nginx", "-c", "/etc/nginx/bench.conf"])
     wait_port(side.address["a"], 8080)
@@ -183,21 +199,22 @@ def http(side, work, rounds, rates, seconds):
         runs = []
         for _ in range(rounds):
             before = busy_seconds()
-            r = json.loads(sh(*in_hub(*side.client, os.path.join(work, "openloop"), side.address["a"], "8080", "/", str(rate),
-                                      str(seconds), str(connections))))
+            r = json.loads(client(side, work, "openloop", [side.address["a"], "8080", "/", str(rate), str(seconds),
+                                                           str(connections)]))
             r["cpu_us_per_request"] = (busy_seconds() - before - r["client_cpu_s"]) / max(r["requests"], 1) * 1e6
             runs.append(r)
         out[f"{rate or 'closed'} x {connections}"] = {k: statistics.median(r[k] for r in runs) for k in runs[0]}
     return out
 
 
-def redis(side, work, rounds):
+def redis(side, work, rounds, client=outside):
     side.start("a", ["/usr/bin/redis-server" if side.name == "containers" else "redis-server", "--save", "", "--protected-mode", "no", "--bind", "0.0.0.0"])
     wait_port(side.address["a"], 6379)
     runs = {}
     for _ in range(rounds):
         before = busy_seconds()
-        csv = sh(*in_hub(*side.client, "redis-benchmark", "-h", side.address["a"], "-t", "set,get", "-n", "100000", "-c", "16", "--csv"))
+        csv = client(side, work, "redis-benchmark", ["-h", side.address["a"], "-t", "set,get", "-n", "100000", "-c", "16",
+                                                     "--csv"])
         for line in csv.splitlines()[1:]:
             f = [x.strip('"') for x in line.split(",")]
             runs.setdefault(f[0], []).append({"requests_per_s": float(f[1]), "p50_ms": float(f[4]), "p99_ms": float(f[6])})
@@ -209,7 +226,9 @@ PARTS = {
     "pingpong": pingpong,
     "bulk": bulk,
     "http": lambda side, work, rounds: http(side, work, rounds, RATES, 3),
+    "http, client inside": lambda side, work, rounds: http(side, work, rounds, RATES, 3, between),
     "redis": redis,
+    "redis, client inside": lambda side, work, rounds: redis(side, work, rounds, between),
 }
 
 
@@ -226,7 +245,8 @@ def prepare(work, junction, bench_build):
         os.makedirs(os.path.join(tree, d), exist_ok=True)
     shutil.copy(os.path.join(work, "nginx.conf"), os.path.join(tree, "etc/nginx/bench.conf"))
     for name, exe, extra in (("pingpong", os.path.join(work, "pingpong"), []), ("nginx", "/usr/sbin/nginx", ["--rootfs", tree]),
-                             ("redis-server", "/usr/bin/redis-server", [])):
+                             ("redis-server", "/usr/bin/redis-server", []), ("redis-benchmark", "/usr/bin/redis-benchmark", []),
+                             ("openloop", os.path.join(work, "openloop"), [])):
         programs[name] = os.path.join(work, name + ".jimg")
         sh(junction, "build", exe, "-o", programs[name], *extra)
     return programs
