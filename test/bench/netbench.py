@@ -221,12 +221,12 @@ def redis(side, work, rounds, client=outside):
     return {t: {k: statistics.median(r[k] for r in v) for k in v[0]} for t, v in runs.items()}
 
 
-RATES = [(0, 1), (0, 16), (2000, 32), (5000, 32), (10000, 32), (15000, 32), (20000, 32), (30000, 32)]
+RATES = [(0, 1), (0, 16), (5000, 32), (10000, 32), (20000, 32), (30000, 32)]
 PARTS = {
     "pingpong": pingpong,
     "bulk": bulk,
-    "http": lambda side, work, rounds: http(side, work, rounds, RATES, 3),
-    "http, client inside": lambda side, work, rounds: http(side, work, rounds, RATES, 3, between),
+    "http": lambda side, work, rounds: http(side, work, rounds, RATES, 2),
+    "http, client inside": lambda side, work, rounds: http(side, work, rounds, RATES, 2, between),
     "redis": redis,
     "redis, client inside": lambda side, work, rounds: redis(side, work, rounds, between),
 }
