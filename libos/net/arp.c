@@ -63,6 +63,7 @@ struct entry {
 static struct {
 	spinlock_t lock;
 	struct timer timer;
+	u32 waiting; /* packets in all queues */
 	struct entry set[SETS][WAYS];
 } arp;
 
@@ -121,6 +122,7 @@ static void take_queue(struct entry *e, struct list_head *to)
 		list_add_tail(&p->link, to);
 	}
 	e->last = NULL;
+	arp.waiting -= e->queued;
 	e->queued = 0;
 }
 
@@ -183,6 +185,7 @@ static void enqueue(struct entry *e, struct pkt *p, struct list_head *dead)
 
 		e->first = list_entry(old->link.next, struct pkt, link);
 		e->queued--;
+		arp.waiting--;
 		list_add_tail(&old->link, dead);
 	}
 	p->link.next = NULL;
@@ -192,6 +195,7 @@ static void enqueue(struct entry *e, struct pkt *p, struct list_head *dead)
 		e->first = p;
 	e->last = p;
 	e->queued++;
+	arp.waiting++;
 }
 
 /* Without the lock, from here on */
@@ -469,4 +473,9 @@ bool arp_next(u32 *at, struct arp_info *info)
 	}
 	spin_unlock(&arp.lock);
 	return found;
+}
+
+u32 arp_waiting(void)
+{
+	return READ_ONCE(arp.waiting);
 }

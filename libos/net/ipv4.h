@@ -158,6 +158,8 @@ struct arp_info {
 };
 /* The i-th entry that is in use from i = *at on, and moves *at behind it. False: no more. */
 bool arp_next(u32 *at, struct arp_info *info);
+/* Packets that wait for the answer to a request. */
+u32 arp_waiting(void);
 
 /* icmp.c */
 

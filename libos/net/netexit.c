@@ -6,6 +6,7 @@
  * delayed, as long as the peers acknowledge; most often that is one round trip. A peer that says
  * nothing delays it by STALL_NS.
  */
+#include "libos/net/ipv4.h"
 #include "libos/net/poll.h"
 #include "libos/net/tcp.h"
 #include "libos/sched/uthread.h"
@@ -17,22 +18,28 @@
 					*/
 #define NAP_MAX_NS (5 * NSEC_PER_MSEC)
 
+/* What others must answer first: acknowledgements, and the link-layer address of a next hop. */
+static u64 unanswered(void)
+{
+	return (u64)tcp_exit_unfinished() + arp_waiting();
+}
+
 bool net_exit_begin(void)
 {
 	if (!net_started())
 		return false;
 	tcp_exit();
 	net_poll(this_kthread()); /* also gets back what the device has sent */
-	return tcp_exit_unfinished() || virtio_unsent();
+	return unanswered() || virtio_unsent();
 }
 
 void net_exit_wait(void)
 {
 	u64 begin = clock_monotonic_ns(), progress = begin, now = begin,
-	    last = tcp_exit_unfinished(), nap = 50000;
+	    last = unanswered(), nap = 50000;
 
 	while (now - begin < LIMIT_NS) {
-		u64 left = tcp_exit_unfinished();
+		u64 left = unanswered();
 
 		if (left != last)
 			progress = now;

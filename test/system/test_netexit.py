@@ -51,13 +51,18 @@ def lossy(ctx):
         sends_all(net, 300000, 7)
 
 
-def datagram(ctx):
-    with Network(ctx) as net:
+def datagram(ctx, fault=None):
+    with Network(ctx, fault=fault) as net:
         sock, port = listener(net, socket.SOCK_DGRAM)
         with sock:
             i = net.start(FAREWELL, [GATEWAY, port, "udp"])
             need("the datagram is another", sock.recv(100) == b"farewell")
             need(i.describe(), i.wait() == 7)
+
+
+def datagram_slow_arp(ctx):
+    """The datagram waits for the link-layer address, which comes only after the program has ended."""
+    datagram(ctx, fault="seed=1,delay_us=30000")
 
 
 def silent_peer(ctx):
@@ -75,4 +80,4 @@ def silent_peer(ctx):
 
 
 def cases(build):
-    return [Case("net/exit-" + f.__name__, f, serial=True) for f in (data, lossy, datagram, silent_peer)]
+    return [Case("net/exit-" + f.__name__.replace("_", "-"), f, serial=True) for f in (data, lossy, datagram, datagram_slow_arp, silent_peer)]
