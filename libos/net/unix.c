@@ -142,18 +142,9 @@ static void drop_peer(struct unix_sock *u)
 /* The connections that nobody accepted. */
 static void release_pending(struct unix_sock *u)
 {
-	for (;;) {
-		struct unix_sock *n = NULL;
+	struct unix_sock *n;
 
-		spin_lock(&unix_lock);
-		if (!list_empty(&u->pending)) {
-			n = list_first(&u->pending, struct unix_sock, accept_link);
-			list_del(&n->accept_link);
-			u->nr_pending--;
-		}
-		spin_unlock(&unix_lock);
-		if (!n)
-			return;
+	while ((n = unix_take_pending(u))) {
 		n->dead = 1;
 		unix_peer_gone(n->peer, true);
 		drop_peer(n);

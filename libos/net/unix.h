@@ -153,6 +153,8 @@ struct unix_sock *unix_find(const void *addr, u32 len, int type);
 /* unix_conn.c */
 int unix_connect(struct socket *s, const void *addr, u32 len, bool nonblock);
 int unix_listen(struct socket *s, int backlog);
+/* The connection that waits longest for accept(2), off the list; NULL: none. */
+struct unix_sock *unix_take_pending(struct unix_sock *u);
 struct socket *unix_accept(struct socket *s, bool nonblock);
 /* Makes a and b each other's peers, before anybody else sees them connected. */
 void unix_join(struct unix_sock *a, struct unix_sock *b);

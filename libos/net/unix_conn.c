@@ -228,7 +228,7 @@ int unix_listen(struct socket *s, int backlog)
 	return err;
 }
 
-static struct unix_sock *take_pending(struct unix_sock *u)
+struct unix_sock *unix_take_pending(struct unix_sock *u)
 {
 	struct unix_sock *n = NULL;
 
@@ -252,7 +252,7 @@ struct socket *unix_accept(struct socket *s, bool nonblock)
 		return err_ptr(-EOPNOTSUPP);
 	if (READ_ONCE(u->state) != UNIX_LISTENING)
 		return err_ptr(-EINVAL);
-	while (!(n = take_pending(u))) {
+	while (!(n = unix_take_pending(u))) {
 		if (READ_ONCE(u->shutdown) & RCV_SHUTDOWN)
 			return err_ptr(-EINVAL);
 		if (nonblock)
