@@ -225,6 +225,24 @@ static void wake_kthread(struct cores_instance *ci, uint32_t k, uint32_t seen, u
 	word_wake(&c->kthreads[k].word);
 }
 
+bool cores_survey(const struct cores_instance *ci, struct survey *s)
+{
+	*s = (struct survey){UINT32_MAX, UINT32_MAX, 0};
+	for (uint32_t k = 0; k < ci->nr; k++) {
+		uint32_t w = word_read(ci->in->control, k);
+
+		if (word_state(w) == CTL_KT_SPINNING)
+			return false;
+		if (word_state(w) == CTL_KT_RUNNING && s->running == UINT32_MAX)
+			s->running = k;
+		if (word_parked(w) && s->parked == UINT32_MAX) {
+			s->parked = k;
+			s->parked_word = w;
+		}
+	}
+	return true;
+}
+
 /*
  * Packets for kthread `pair`. A sibling that spins polls the queues of parked ones too, so nobody
  * need be woken; one that runs does so at its next system call.
@@ -232,7 +250,8 @@ static void wake_kthread(struct cores_instance *ci, uint32_t k, uint32_t seen, u
 static void adaptive_rx(struct cores_instance *ci, uint32_t pair, uint64_t now)
 {
 	struct control *c = ci->in->control;
-	uint32_t own, running = UINT32_MAX, parked = UINT32_MAX, parked_word = 0;
+	struct survey s;
+	uint32_t own;
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	own = pair < ci->nr ? word_read(c, pair) : 0;
@@ -242,24 +261,14 @@ static void adaptive_rx(struct cores_instance *ci, uint32_t pair, uint64_t now)
 		cores_kick_arm(ci, pair, now);
 		return;
 	}
-	for (uint32_t k = 0; k < ci->nr; k++) {
-		uint32_t w = word_read(c, k);
-
-		if (word_state(w) == CTL_KT_SPINNING)
-			return;
-		if (word_state(w) == CTL_KT_RUNNING && running == UINT32_MAX)
-			running = k;
-		if (word_parked(w) && parked == UINT32_MAX) {
-			parked = k;
-			parked_word = w;
-		}
-	}
+	if (!cores_survey(ci, &s))
+		return;
 	if (word_parked(own))
 		wake_kthread(ci, pair, own, now);
-	else if (running != UINT32_MAX)
-		cores_kick_arm(ci, running, now);
-	else if (parked != UINT32_MAX)
-		wake_kthread(ci, parked, parked_word, now);
+	else if (s.running != UINT32_MAX)
+		cores_kick_arm(ci, s.running, now);
+	else if (s.parked != UINT32_MAX)
+		wake_kthread(ci, s.parked, s.parked_word, now);
 }
 
 static bool any_running(const struct cores_instance *ci, uint64_t now)

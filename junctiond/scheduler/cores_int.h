@@ -59,6 +59,13 @@ struct cores_instance {
 
 /* Notes that kthread k was granted `word` for a wish as old as `since`. */
 void cores_note_wake(struct cores_instance *ci, uint32_t k, uint32_t word, uint64_t since);
+/* Of an instance's kthreads, by their words: the first that runs, the first that is parked; UINT32_MAX: none. */
+struct survey {
+	uint32_t running, parked, parked_word;
+};
+
+/* False: one spins, and polls the queues of all that are parked. */
+bool cores_survey(const struct cores_instance *ci, struct survey *s);
 /* Packets came for kthread k, which runs: see that it looks. */
 void cores_kick_arm(struct cores_instance *ci, uint32_t k, uint64_t now);
 /* Packets came for kthread k, and it has not looked since. */

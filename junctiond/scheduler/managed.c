@@ -214,7 +214,8 @@ bool managed_look(struct cores_instance *ci, uint64_t now)
 void managed_rx(struct cores_instance *ci, uint32_t pair, uint64_t now)
 {
 	struct control *c = ci->in->control;
-	uint32_t own, running = UINT32_MAX, parked = UINT32_MAX;
+	struct survey s;
+	uint32_t own;
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	own = pair < ci->nr ? word_read(c, pair) : 0;
@@ -224,23 +225,15 @@ void managed_rx(struct cores_instance *ci, uint32_t pair, uint64_t now)
 		cores_kick_arm(ci, pair, now);
 		return;
 	}
-	for (uint32_t k = 0; k < ci->nr; k++) {
-		uint32_t w = word_read(c, k);
-
-		if (word_state(w) == CTL_KT_SPINNING)
-			return;
-		if (word_state(w) == CTL_KT_RUNNING && running == UINT32_MAX)
-			running = k;
-		if (word_parked(w) && parked == UINT32_MAX)
-			parked = k;
-	}
+	if (!cores_survey(ci, &s))
+		return;
 	/* A sibling in application code may be faster, should there be no core for the owner. */
-	if (running != UINT32_MAX)
-		cores_kick_arm(ci, running, now);
+	if (s.running != UINT32_MAX)
+		cores_kick_arm(ci, s.running, now);
 	if (word_parked(own))
 		want(ci, pair, WANT_RX, now);
-	else if (running == UINT32_MAX && parked != UINT32_MAX)
-		want(ci, parked, WANT_RX, now);
+	else if (s.running == UINT32_MAX && s.parked != UINT32_MAX)
+		want(ci, s.parked, WANT_RX, now);
 }
 
 /* Cores */
